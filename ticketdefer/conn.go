@@ -1,0 +1,225 @@
+package ticketdefer
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
+)
+
+// A Conn is a net.Conn that goes below a TLS connection and holds back what TLS
+// 1.3 sends on its own account after the handshake: NewSessionTicket, and the
+// answers to KeyUpdate. Held records leave with the next application data or
+// alert, in the same transport write, or with [Conn.FlushTickets].
+//
+// Until a ClientHello passes in either direction, and again after close_notify,
+// bytes pass untouched, so a Conn may be put on before STARTTLS or AUTH TLS.
+//
+// The tls.Conn above must use a Config from [WrapConfig] or [BindConfig], or a
+// fork of crypto/tls a KeyLogWriter from [KeyLogWriter]; without one everything
+// passes and Stats says so.
+//
+// All methods may be called concurrently. Close while a Write is in flight
+// breaks it, and drops what is held.
+type Conn struct {
+	transport *membio.Conn
+
+	// writing is held across Filter and the transport write behind it, so
+	// that records leave in the order of the gate's decisions. It is taken
+	// before every other lock. A channel, not a mutex, for testing/synctest.
+	writing chan struct{}
+
+	// session is nil while plaintext passes. It is set by whichever
+	// direction sees a ClientHello, and replaced under writing.
+	session atomic.Pointer[session]
+	closed  atomic.Bool
+
+	// Guarded by writing.
+	sniffOut helloSniffer // of a client's own ClientHello
+	skip     int          // bytes that follow it in its record
+
+	// Owned by Read; crypto/tls has one reader at a time.
+	sniffIn helloSniffer
+}
+
+// WrapConn returns a Conn over conn.
+func WrapConn(conn net.Conn) *Conn {
+	if c, ok := conn.(*Conn); ok {
+		return c // twice would hold what is released
+	}
+	return &Conn{transport: membio.NewConn(conn), writing: make(chan struct{}, 1)}
+}
+
+// WrapListener returns a listener whose connections are [Conn]s. Use it for
+// libraries that call tls.Server or tls.NewListener themselves, and give those
+// a Config from [WrapConfig].
+func WrapListener(l net.Listener) net.Listener {
+	if _, ok := l.(*listener); ok {
+		return l
+	}
+	return &listener{l}
+}
+
+type listener struct{ net.Listener }
+
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return WrapConn(conn), nil
+}
+
+// Read reads from the transport.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.transport.Read(p)
+	if n > 0 {
+		if s := c.session.Load(); s == nil || s.gate.Closed() {
+			if _, _, found := c.sniffIn.sniff(p[:n]); found {
+				c.begin(newSession(c.sniffIn.random(), NewServerGate()))
+			}
+		}
+	}
+	return n, err
+}
+
+// begin starts a TLS session.
+func (c *Conn) begin(s *session) {
+	if old := c.session.Swap(s); old != nil {
+		old.end()
+	}
+	if c.closed.Load() { // Close may have come before the Swap
+		s.end()
+	}
+}
+
+// Write writes to the transport what of p is due, behind what was held. It
+// reports len(p) when everything was written or held.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+
+	s := c.session.Load()
+	if s != nil && s.gate.Closed() && len(p) > 0 && p[0] != recordApplicationData {
+		// Plaintext again (FTP's CCC), or the ClientHello of a new session.
+		if c.session.CompareAndSwap(s, nil) {
+			s.end()
+		}
+		s = c.session.Load()
+	}
+	rest := p
+	if s == nil {
+		used, skip, found := c.sniffOut.sniff(p)
+		if !found {
+			return c.transport.Write(p)
+		}
+		s = newSession(c.sniffOut.random(), NewClientGate())
+		c.begin(s)
+		c.skip = skip
+		rest = p[used:]
+	}
+	n := min(c.skip, len(rest))
+	c.skip -= n
+	rest = rest[n:]
+	passed := len(p) - len(rest) // plaintext, or the ClientHello
+
+	due := make([][]byte, 0, 4)
+	if passed > 0 {
+		due = append(due, p[:passed])
+	}
+	due, err := s.gate.Filter(due, rest)
+	s.stopSearch()
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case len(due) == 0:
+		return len(p), nil
+	case len(due) == 1 && len(due[0]) == len(p):
+		return c.transport.Write(p)
+	}
+	last := len(due) - 1
+	c.transport.Queue(due[:last]...)
+	if _, err := c.transport.Write(due[last]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// FlushTickets sends what is held, without waiting for application data. It
+// waits for a Write in flight. After a timeout what is left goes out before
+// anything else.
+func (c *Conn) FlushTickets() error {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	return c.flushLocked()
+}
+
+func (c *Conn) flushLocked() error {
+	if s := c.session.Load(); s != nil {
+		c.transport.Queue(s.gate.Release()...)
+	}
+	return c.transport.Flush()
+}
+
+// Stats returns the counters of the current TLS session, or of the last one.
+func (c *Conn) Stats() Stats {
+	if s := c.session.Load(); s != nil {
+		return s.gate.Stats()
+	}
+	return Stats{}
+}
+
+// KeyLogWriter returns a writer that takes the traffic secrets of this
+// connection, for a TLS configuration that serves no other. See [BindConfig].
+func (c *Conn) KeyLogWriter(next io.Writer) io.Writer {
+	return &boundWriter{c.gate, next}
+}
+
+func (c *Conn) gate() *Gate {
+	if s := c.session.Load(); s != nil {
+		return s.gate
+	}
+	return nil
+}
+
+func (c *Conn) expectECH() {
+	if s := c.session.Load(); s != nil {
+		sessions.expectECH(s.gate)
+	}
+}
+
+// Close closes the transport. Held records that no close_notify took along are
+// dropped, and the traffic secrets are overwritten.
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	if s := c.session.Load(); s != nil {
+		s.end()
+	}
+	return c.transport.Close()
+}
+
+// CloseWrite sends what is held and shuts down the transport's sending side,
+// where it has one. It sends no close_notify; tls.Conn.CloseWrite does.
+func (c *Conn) CloseWrite() error {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	if err := c.flushLocked(); err != nil {
+		return err
+	}
+	return c.transport.CloseWrite()
+}
+
+// CloseRead shuts down the transport's receiving side, where it has one.
+func (c *Conn) CloseRead() error { return c.transport.CloseRead() }
+
+// NetConn returns the transport. Writing to it breaks the TLS stream.
+func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
+
+func (c *Conn) LocalAddr() net.Addr                { return c.transport.LocalAddr() }
+func (c *Conn) RemoteAddr() net.Addr               { return c.transport.RemoteAddr() }
+func (c *Conn) SetDeadline(t time.Time) error      { return c.transport.SetDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error  { return c.transport.SetReadDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.transport.SetWriteDeadline(t) }

@@ -1,0 +1,514 @@
+package ticketdefer
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+)
+
+// Theory of operation.
+//
+// After ServerHello every TLS 1.3 record looks alike from outside, and its
+// length proves nothing: a KeyUpdate is 27 bytes on the wire, and so are five
+// bytes of application data. The gate therefore opens records with the
+// connection's own traffic secret. It sits behind crypto/tls, sees every record
+// that crypto/tls writes, in order and whole, and for each decides:
+//
+//	                    before the epoch      in the epoch
+//	handshake message   due                   held
+//	application data    -                     due, behind all that is held
+//	alert               due                   due, behind all that is held
+//	change_cipher_spec  held to the next      -
+//
+// "The epoch" is the application epoch. Its first record is the first that
+// opens under *_TRAFFIC_SECRET_0 at sequence number zero: the AEAD makes that a
+// proof. Records before it are sealed under handshake keys, and failing to open
+// them is normal. crypto/tls sends a server's ticket in the same Write as the
+// flight it follows, so the cut falls inside one Write.
+//
+// Three rules keep this safe.
+//
+// Order. A record's sequence number is spent when crypto/tls seals it, so held
+// records leave before any later record, and none is ever dropped, with one
+// exception: collapsed KeyUpdates.
+//
+// Collapse. RFC 8446 4.6.3 lets a side that was silent answer many
+// update_requested with one update. A peer that keeps asking while the
+// application does not write would make held bytes grow for ever, so past
+// maxHeldKeyUpdates the gate keeps the first and drops the others. crypto/tls
+// has by then changed its keys once for each, the peer will do so once. From
+// there on the gate has two epochs: inner, in which crypto/tls seals, and
+// wire, in which the peer opens; later records are opened under the first and
+// sealed again under the second. A dropped KeyUpdate shared its nonce with a
+// record that is sealed again later. It never reaches the wire, nor leaves this
+// file: the nonce is used once where anybody can see it.
+//
+// When in doubt, pass. TLS 1.2, no secret, a record that does not open: the
+// gate lets go of what it holds and passes everything, as if it were not there.
+//
+// change_cipher_spec carries nothing in TLS 1.3 and answers nothing in TLS 1.2,
+// where it is always followed by Finished, so it may wait for the next record
+// (RFC 8446 D.4). After a HelloRetryRequest crypto/tls writes it alone on both
+// sides at once, and over a transport without buffers both would block.
+
+const (
+	// maxHeldKeyUpdates is how many KeyUpdate answers are held one by one
+	// before they collapse. A peer that asks now and then costs no second
+	// sealing; four answers are below any peer's limit of updates in a row.
+	maxHeldKeyUpdates = 4
+
+	// maxHeldBytes bounds held records. One ticket is 65,535 bytes at most and
+	// crypto/tls sends one; other stacks send two.
+	maxHeldBytes = 160 << 10
+
+	// maxTrials is how many records may fail to open before the gate stops
+	// trying. It covers the longest flight that crypto/tls accepts: a
+	// Certificate message of 256 KiB and the messages around it.
+	maxTrials = 64
+
+	// maxCandidates bounds the secrets kept for a client_random that other
+	// connections use too, because their peers replay it.
+	maxCandidates = 8
+)
+
+// phase is where in its life the gate is.
+type phase uint8
+
+const (
+	phaseHandshake phase = iota // records pass; looking for the application epoch
+	phaseEpoch                  // in the epoch; no application data yet; every record is opened
+	phaseStream                 // application data has passed; only records of telling length are opened
+	phaseClosed                 // close_notify has passed; KeyUpdates are accepted and discarded
+	phaseOff                    // everything passes
+)
+
+// errOutOfStep ends a connection whose records cannot be sealed again: it takes
+// a TLS stack that changes keys without a KeyUpdate.
+var errOutOfStep = errors.New("ticketdefer: record does not open after collapsed key updates")
+
+// A Gate decides which records of one direction of one TLS connection are due
+// and which wait for the application's next write. It does no I/O.
+//
+// Its methods may be called concurrently. What Filter and Release return must
+// reach the transport in the order of the calls, so callers hold a lock of
+// their own across the call and the write. No lock of the gate is held while a
+// caller does I/O.
+type Gate struct {
+	client bool
+
+	// mu guards the rest. It nests inside every other lock, and nothing is
+	// called while it is held: crypto/tls writes its key log under a
+	// process-wide mutex.
+	mu         sync.Mutex
+	phase      phase
+	frames     framer
+	messages   messageScanner
+	candidates []*candidate
+	trials     int
+
+	inner *Epoch // crypto/tls seals in it; nil before the epoch
+	wire  *Epoch // the peer opens in it; nil while it is the same as inner
+
+	held        []byte // whole records, in order
+	heldRecords int
+	// The next four describe the KeyUpdates in held.
+	heldUpdates    int
+	firstUpdateEnd int    // offset in held
+	afterFirst     *Epoch // the epoch that the first one begins; nil without one, or once wire is set
+	mixed          bool   // something else is held behind the first one
+
+	sealed []byte // the record of an actReseal, between judge and Filter
+	stats  Stats
+	small  [keyUpdateRecordLen]byte // content of short records
+}
+
+// A candidate is a traffic secret that may be this connection's.
+type candidate struct {
+	secret []byte
+	epochs []*Epoch // one for each suite that fits the secret; made at first use
+}
+
+// NewServerGate returns a gate for what a TLS server writes.
+func NewServerGate() *Gate { return &Gate{} }
+
+// NewClientGate returns a gate for what a TLS client writes.
+func NewClientGate() *Gate { return &Gate{client: true} }
+
+// Filter takes the next bytes that the TLS stack wrote, appends to due what the
+// transport is due now, and returns it. Slices of due alias p or are the
+// caller's to keep. Everything of p is accepted: what is not due is held, or
+// is the beginning of a record. After an error nothing more can be sent.
+func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+
+	// p[start:pos] are records that pass untouched and adjoin.
+	start, pos := 0, 0
+	pass := func(next int) {
+		if pos > start {
+			due = append(due, p[start:pos])
+		}
+		start, pos = next, next
+	}
+	for pos < len(p) && g.phase != phaseOff {
+		whole := len(g.frames.partial) == 0
+		record, rest, err := g.frames.next(p[pos:])
+		end := len(p) - len(rest)
+		if err != nil {
+			g.turnOff(DeferralNotRecords)
+		}
+		if record == nil {
+			pass(end)
+			break
+		}
+		act, err := g.judge(record)
+		if err != nil {
+			return due, err
+		}
+		if act == actPass && whole && len(g.held) == 0 {
+			pos = end
+			continue
+		}
+		pass(end)
+		switch act {
+		case actPass:
+			due = append(g.release(due), record)
+		case actReseal:
+			due = g.release(due)
+			due = append(due, g.sealed)
+			g.sealed = nil
+		case actHold:
+			if len(g.held)+len(record) > maxHeldBytes {
+				g.stats.ForcedReleases++
+				due = append(g.release(due), record)
+				break
+			}
+			g.hold(record)
+		case actDiscard:
+		}
+	}
+	pass(pos)
+	if g.phase == phaseOff {
+		due = g.release(due)
+		if partial := g.frames.unread(); len(partial) > 0 {
+			due = append(due, partial)
+		}
+		if pos < len(p) {
+			due = append(due, p[pos:])
+		}
+	}
+	return due, nil
+}
+
+// An action is what becomes of one record.
+type action uint8
+
+const (
+	actPass    action = iota // due, behind all that is held
+	actReseal                // the same, as g.sealed
+	actHold                  // held
+	actDiscard               // neither: its work is done
+)
+
+// judge decides over one record and moves the gate's state past it.
+func (g *Gate) judge(record []byte) (action, error) {
+	switch g.phase {
+	case phaseHandshake:
+		if record[0] == recordChangeCipherSpec {
+			return actHold, nil
+		}
+		contentType, content, ok := g.openFirst(record)
+		if !ok {
+			return actPass, nil
+		}
+		return g.judgeContent(record, contentType, content)
+	case phaseStream:
+		// Only a KeyUpdate or an alert changes anything, and their lengths
+		// are known; others need no opening unless they are sealed again.
+		if g.wire == nil && len(record) != keyUpdateRecordLen && len(record) != alertRecordLen {
+			g.inner.seq++
+			return actPass, nil
+		}
+	}
+	contentType, content, err := g.inner.Open(g.scratch(record), record)
+	if err != nil {
+		if g.wire != nil {
+			return actPass, errOutOfStep
+		}
+		g.turnOff(DeferralUnopened)
+		return actPass, nil
+	}
+	return g.judgeContent(record, contentType, content)
+}
+
+// judgeContent is judge for a record of the epoch. Exactly one of the following
+// happens: it passes, it is held, it is discarded.
+func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (action, error) {
+	if contentType == recordHandshake {
+		if keyUpdate, request := g.messages.scan(content); keyUpdate {
+			return g.judgeKeyUpdate(content, request)
+		}
+		if g.wire == nil {
+			g.mixed = g.heldUpdates > 0
+			return actHold, nil
+		}
+		if len(g.held)+len(record) <= maxHeldBytes {
+			g.hold(g.wire.Seal(nil, contentType, content))
+			return actDiscard, nil
+		}
+		g.stats.ForcedReleases++
+	}
+	if g.phase == phaseClosed {
+		return actDiscard, nil // nothing may follow close_notify (RFC 8446 6.1)
+	}
+	if contentType == recordApplicationData {
+		g.phase = phaseStream
+	}
+	if contentType == recordAlert && len(content) == 2 && content[1] == alertCloseNotify {
+		g.phase = phaseClosed
+	}
+	if g.wire == nil {
+		return actPass, nil
+	}
+	g.sealed = g.wire.Seal(nil, contentType, content)
+	return actReseal, nil
+}
+
+// judgeKeyUpdate decides over a KeyUpdate, and follows crypto/tls into its next
+// keys. A KeyUpdate that itself requests one is the application's doing, and
+// passes.
+func (g *Gate) judgeKeyUpdate(content []byte, request byte) (action, error) {
+	g.stats.KeyUpdates++
+	act := actHold
+	switch {
+	case g.phase == phaseClosed:
+		act = actDiscard
+	case request != 0:
+		act = actPass
+		if g.wire != nil {
+			act = actReseal
+		}
+	case g.heldUpdates == 0 || g.wire == nil && g.heldUpdates < maxHeldKeyUpdates:
+	case g.wire == nil && g.mixed:
+		// What is held behind the first update is sealed in the epochs in
+		// between, which can then not be skipped.
+		g.stats.ForcedReleases++
+		act = actPass
+	default:
+		if g.wire == nil {
+			g.collapse()
+		}
+		g.stats.CollapsedKeyUpdates++
+		act = actDiscard
+	}
+
+	if g.wire != nil && act != actDiscard {
+		g.sealed = g.wire.Seal(nil, recordHandshake, content)
+		if err := g.wire.Update(); err != nil {
+			return actPass, err
+		}
+		if act == actHold {
+			g.hold(g.sealed)
+			g.heldUpdates = 1
+			act, g.sealed = actDiscard, nil
+		}
+	}
+	if err := g.inner.Update(); err != nil {
+		return actPass, err
+	}
+	if g.wire == nil && act == actHold {
+		g.heldUpdates++
+		if g.heldUpdates == 1 {
+			// Filter appends the record to what is held now.
+			g.firstUpdateEnd = len(g.held) + keyUpdateRecordLen
+			g.afterFirst = g.inner.clone()
+			g.mixed = false
+		}
+	}
+	return act, nil
+}
+
+// collapse drops all held KeyUpdates but the first. From now on the peer will
+// be in another epoch than crypto/tls.
+func (g *Gate) collapse() {
+	g.stats.CollapsedKeyUpdates += int64(g.heldUpdates - 1)
+	g.heldRecords -= g.heldUpdates - 1
+	g.held = g.held[:g.firstUpdateEnd]
+	g.heldUpdates = 1
+	g.wire, g.afterFirst = g.afterFirst, nil
+}
+
+// openFirst tries whether record is the first of the application epoch, under
+// each secret that may be this connection's, and enters the epoch if it is.
+func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bool) {
+	if record[0] != recordApplicationData {
+		return 0, nil, false
+	}
+	scratch := g.scratch(record)
+	for _, c := range g.candidates {
+		for _, e := range c.open() {
+			contentType, content, err := e.Open(scratch, record)
+			if err != nil {
+				continue
+			}
+			g.inner = e
+			g.phase = phaseEpoch
+			g.stats.Deferral = DeferralOn
+			c.epochs = nil // its secret is ours now
+			c.secret = nil
+			g.wipeCandidates()
+			return contentType, content, true
+		}
+	}
+	if g.trials++; g.trials >= maxTrials {
+		if len(g.candidates) == 0 {
+			g.turnOff(DeferralNoSecret)
+		} else {
+			g.turnOff(DeferralUnopened)
+		}
+	}
+	return 0, nil, false
+}
+
+// open returns the epochs that the candidate's secret may begin. The length of
+// a secret tells its hash, and only SHA-384 is used by just one suite.
+func (c *candidate) open() []*Epoch {
+	if c.epochs == nil {
+		for _, s := range suites {
+			if s.hash().Size() != len(c.secret) {
+				continue
+			}
+			// Each epoch owns its secret. An error means that this
+			// process may not use the suite (GODEBUG=fips140=only).
+			if e, err := newEpoch(s, bytes.Clone(c.secret)); err == nil {
+				c.epochs = append(c.epochs, e)
+			}
+		}
+	}
+	return c.epochs
+}
+
+// scratch returns where the content of record is opened to: memory that is
+// overwritten by the next call.
+func (g *Gate) scratch(record []byte) []byte {
+	if len(record) <= keyUpdateRecordLen {
+		return g.small[:0]
+	}
+	return make([]byte, 0, len(record))
+}
+
+func (g *Gate) hold(record []byte) {
+	g.held = append(g.held, record...)
+	g.heldRecords++
+}
+
+// release appends everything held to due.
+func (g *Gate) release(due [][]byte) [][]byte {
+	if len(g.held) == 0 {
+		return due
+	}
+	due = append(due, g.held)
+	g.stats.ReleasedRecords += int64(g.heldRecords)
+	g.stats.ReleasedBytes += int64(len(g.held))
+	g.forget()
+	return due
+}
+
+// forget empties what is held.
+func (g *Gate) forget() {
+	g.held, g.heldRecords = nil, 0
+	g.heldUpdates, g.firstUpdateEnd, g.mixed = 0, 0, false
+	g.afterFirst.Wipe()
+	g.afterFirst = nil
+}
+
+// Release returns the records held, oldest first, and holds nothing from then
+// on. They are the caller's to send before anything that Filter returns later.
+func (g *Gate) Release() [][]byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.release(nil)
+}
+
+// AddSecret offers a *_TRAFFIC_SECRET_0 that may be this direction's. It is
+// copied. Once the epoch has begun it does nothing.
+func (g *Gate) AddSecret(secret []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.phase != phaseHandshake {
+		return
+	}
+	if len(g.candidates) == maxCandidates {
+		// The newest is the likeliest: crypto/tls logs a secret just
+		// before it writes under it.
+		g.candidates[0].wipe()
+		g.candidates = append(g.candidates[:0], g.candidates[1:]...)
+	}
+	g.candidates = append(g.candidates, &candidate{secret: bytes.Clone(secret)})
+}
+
+// Disable turns deferral off for good: what is held becomes due with the next
+// Filter or Release, and everything passes.
+func (g *Gate) Disable(why Deferral) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.phase == phaseHandshake {
+		g.turnOff(why)
+	}
+}
+
+func (g *Gate) turnOff(why Deferral) {
+	g.phase = phaseOff
+	g.stats.Deferral = why
+	g.wipeCandidates()
+}
+
+// searching reports whether a traffic secret would still be of use.
+func (g *Gate) searching() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.phase == phaseHandshake
+}
+
+// Closed reports whether close_notify has passed the gate.
+func (g *Gate) Closed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.phase == phaseClosed
+}
+
+// Stats returns the gate's counters.
+func (g *Gate) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.stats
+	s.HeldRecords, s.HeldBytes = g.heldRecords, len(g.held)
+	return s
+}
+
+// Wipe overwrites the secrets and drops what is held. It ends the gate's work;
+// Stats still answers.
+func (g *Gate) Wipe() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.phase = phaseOff
+	g.wipeCandidates()
+	g.inner.Wipe()
+	g.wire.Wipe()
+	g.inner, g.wire = nil, nil
+	g.forget()
+}
+
+func (g *Gate) wipeCandidates() {
+	for _, c := range g.candidates {
+		c.wipe()
+	}
+	g.candidates = nil
+}
+
+func (c *candidate) wipe() {
+	clear(c.secret)
+	for _, e := range c.epochs {
+		e.Wipe()
+	}
+}

@@ -1,0 +1,513 @@
+package tlsstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
+)
+
+// Theory of operation.
+//
+// crypto/tls wants a net.Conn that blocks, and mixes the two directions: Read
+// answers KeyUpdates, so it waits for the write lock, which a blocked Write
+// holds; and the server's handshake ends with a ticket that nobody asked for. A
+// peer that only writes then loses data to a TCP RST, or both sides block.
+//
+// A Conn is an Engine, crypto/tls over memory, and a transport:
+//
+//	Write ─► crypto/tls seals ─► gate ─► pending ─► transport   (the writer's turn)
+//	              ▲                held                          (nobody's turn)
+//	Read  ─► crypto/tls opens ◄──────────────────── transport   (the reader's turn)
+//
+// crypto/tls writes into memory, so whatever Read makes it write it never waits
+// for. The gate sorts that: application data, and alerts, become pending;
+// tickets and KeyUpdate answers are held, and become pending in front of the
+// next of those. Only a call that is the application's turn to write moves
+// pending bytes into the transport: Handshake, Write, ReadFrom, FlushTickets,
+// CloseWrite, Close. The one exception is a fatal alert that Read has to send,
+// which gets one bounded attempt.
+//
+// Reading is direct: crypto/tls reads the transport while it holds its read
+// lock, and nothing that writes ever takes that lock.
+//
+// Pending bytes are sealed: their sequence numbers are spent, so they leave
+// before anything later and are never dropped while the stream lives. That is
+// why a Write that times out is not the end, as it is with crypto/tls: n says
+// how many bytes were sealed, they are pending, and the next Write begins with
+// them. A Write of any length is sealed in slices of writeSlice bytes, each
+// sent before the next is sealed, so pending bytes are bounded by one slice.
+//
+// Deadlines of the handshake are no end either: the handshake is suspended
+// between flights, and the next call goes on with it.
+
+// alertTimeout bounds the one attempt to send a fatal alert from Read. It
+// matters only when the peer has stopped reading.
+const alertTimeout = time.Second
+
+// A Conn is a TLS stream that writes to its transport only when the application
+// writes or closes. It is a net.Conn, and may be used wherever a *tls.Conn may,
+// except by code that asks for that very type (net/http's HTTP/2 does; see
+// [Listener.Accept]).
+//
+// Any number of goroutines may call its methods at once. A Read never waits for
+// a Write.
+type Conn struct {
+	engine    Engine
+	transport *membio.Conn // has the pending bytes
+
+	// Each of these is held for a whole call, transport I/O included. They
+	// are channels of one place, not mutexes: Close must see whether writing
+	// is taken, a context can end the wait for handshaking, and
+	// testing/synctest sees who waits. Order: handshaking, reading, writing;
+	// Close takes only writing.
+	handshaking chan struct{}
+	reading     chan struct{}
+	writing     chan struct{}
+
+	ready   atomic.Bool // the handshake is complete, and its last flight was sent
+	closing atomic.Bool // Close was called
+
+	// Guarded by reading.
+	timeout  error // why the transport had nothing for this Read
+	laterErr error // of a transport that gave bytes with it
+
+	writeDeadline deadline
+	finSent       bool // guarded by writing
+}
+
+// Server returns the server's side of a TLS connection over conn. config is as
+// for tls.Server. It is cloned; session tickets remain those of config.
+func Server(conn net.Conn, config *tls.Config) *Conn { return (&Options{}).Server(conn, config) }
+
+// Client returns the client's side of a TLS connection over conn. config is as
+// for tls.Client: it must set ServerName or InsecureSkipVerify.
+func Client(conn net.Conn, config *tls.Config) *Conn { return (&Options{}).Client(conn, config) }
+
+// Server is the function Server with options. It panics if they are invalid.
+func (o *Options) Server(conn net.Conn, config *tls.Config) *Conn {
+	return o.newConn(conn, config, false)
+}
+
+// Client is the function Client with options. It panics if they are invalid.
+func (o *Options) Client(conn net.Conn, config *tls.Config) *Conn {
+	return o.newConn(conn, config, true)
+}
+
+func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn {
+	if err := o.check(); err != nil {
+		panic(err)
+	}
+	c := &Conn{
+		transport:   membio.NewConn(conn),
+		handshaking: make(chan struct{}, 1),
+		reading:     make(chan struct{}, 1),
+		writing:     make(chan struct{}, 1),
+	}
+	c.writeDeadline.set = conn.SetWriteDeadline
+	e := &c.engine
+	e.client, e.options, e.netConn = client, *o, conn
+	e.wire.out = c.transport
+	e.wire.source = readerFunc(c.readTransport)
+	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
+	e.init(config)
+	return c
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Handshake runs the handshake, if it has not been run. Read and Write do so
+// too. After a timeout it may be called again, with later deadlines, and goes on
+// where it was.
+func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+
+// HandshakeContext is Handshake with a context. If ctx ends before the
+// handshake does, the connection is closed and ctx's error returned, as with
+// crypto/tls. Callbacks of the configuration see the context of the call that
+// began the handshake. A failure is a *HandshakeError.
+func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
+	if c.ready.Load() {
+		return nil
+	}
+	select {
+	case c.handshaking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-c.handshaking }()
+
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			c.transport.Close()
+			c.engine.wire.Close()
+		})
+		defer func() {
+			if !stop() {
+				err = ctx.Err()
+			}
+		}()
+	}
+	for !c.ready.Load() {
+		if c.closing.Load() {
+			return net.ErrClosed
+		}
+		stepErr := c.engine.handshake(ctx)
+		if stepErr != nil && stepErr != ErrWantRead {
+			c.sendAlert()
+			return stepErr
+		}
+		if err := c.flush(); err != nil {
+			if isTimeout(err) {
+				return c.engine.handshakeError(err)
+			}
+			// The peer has gone; what it said before may tell why.
+			if stepErr == nil {
+				return c.engine.handshakeError(err)
+			}
+		}
+		if stepErr == nil {
+			c.ready.Store(true)
+			break
+		}
+		if err := c.engine.wire.fill(c.transport); err != nil {
+			return c.engine.handshakeError(err)
+		}
+	}
+	return nil
+}
+
+// flush sends what is pending. The caller is a writer that does not hold
+// writing.
+func (c *Conn) flush() error {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	return c.flushLocked()
+}
+
+// flushLocked sends what is pending until nothing is: a fatal alert of Read's
+// may come while it writes.
+func (c *Conn) flushLocked() error {
+	for c.transport.Pending() > 0 {
+		if err := c.transport.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendAlert makes one bounded attempt to send an alert that crypto/tls has
+// written from Read or a handshake. If a writer is at work, it sends it.
+func (c *Conn) sendAlert() {
+	if c.transport.Pending() == 0 {
+		return
+	}
+	select {
+	case c.writing <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-c.writing }()
+	c.writeDeadline.bound(alertTimeout)
+	defer c.writeDeadline.unbound()
+	_ = c.flushLocked() // the error that caused the alert is the one to report
+}
+
+// readTransport is where crypto/tls reads after the handshake. A timeout must not
+// become crypto/tls's final error, so it is shown ErrWantRead, and Read returns
+// the transport's own error.
+func (c *Conn) readTransport(p []byte) (int, error) {
+	if c.laterErr != nil {
+		return 0, c.laterErr
+	}
+	n, err := c.transport.Read(p)
+	switch {
+	case err == nil:
+	case isTimeout(err):
+		c.timeout = err
+		err = ErrWantRead
+	case n > 0:
+		c.laterErr = err
+	}
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
+// Read reads application data, after the handshake. It returns io.EOF after the
+// peer's close_notify, and ErrTruncated if the peer's stream ends without one.
+// A timeout is not final. It returns as soon as there are bytes, and never waits
+// for a Write.
+func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	c.reading <- struct{}{}
+	defer func() { <-c.reading }()
+
+	n, err := c.engine.read(p)
+	if err == ErrWantRead {
+		return n, c.timeout
+	}
+	if err != nil {
+		c.sendAlert()
+	}
+	return n, err
+}
+
+// Write writes application data, after the handshake. What is held goes first,
+// in the same transport write.
+//
+// n is the number of bytes that were sealed into the stream. After a timeout
+// those that the transport has not taken are pending: they leave before anything
+// else, with the next Write (which may be empty), FlushTickets, CloseWrite or
+// Close, and must not be written again. So a timeout is not final: set a later
+// deadline and go on with p[n:]. Other errors are final.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+
+	n := 0
+	for {
+		if c.closing.Load() {
+			return n, net.ErrClosed
+		}
+		if err := c.flushLocked(); err != nil {
+			return n, err
+		}
+		if n == len(p) {
+			return n, nil
+		}
+		if c.writeDeadline.passed() {
+			return n, c.opError("write", os.ErrDeadlineExceeded)
+		}
+		k, err := c.engine.seal(p[n:])
+		n += k
+		if err != nil {
+			_ = c.flushLocked()
+			return n, err
+		}
+	}
+}
+
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}
+
+// ReadFrom writes what it reads from r, up to its EOF, with a Write for each
+// Read. It implements io.ReaderFrom.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	return copyBuffer(struct{ io.Writer }{c}, r)
+}
+
+// WriteTo writes what arrives to w, up to the peer's close_notify. It implements
+// io.WriterTo.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	return copyBuffer(w, struct{ io.Reader }{c})
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([writeSlice]byte) }}
+
+// copyBuffer is io.Copy with a buffer as large as what Write seals at once. One
+// of the sides is a Conn without its ReadFrom or WriteTo.
+func copyBuffer(w io.Writer, r io.Reader) (int64, error) {
+	b := copyBuffers.Get().(*[writeSlice]byte)
+	defer copyBuffers.Put(b)
+	return io.CopyBuffer(w, r, b[:])
+}
+
+// FlushTickets sends what is held now, without application data: the server's
+// NewSessionTicket, and answers to KeyUpdate. A peer that never reads can then
+// lose data as with stock crypto/tls: call it when the peer is known to read.
+func (c *Conn) FlushTickets() error {
+	if err := c.Handshake(); err != nil {
+		return err
+	}
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	if c.closing.Load() {
+		return net.ErrClosed
+	}
+	c.engine.wire.release()
+	return c.flushLocked()
+}
+
+// CloseWrite ends the sending direction: what is pending and held, close_notify,
+// and TCP FIN where the transport has CloseWrite. Reading goes on. After a
+// timeout it may be called again. It is an error before the handshake is
+// complete.
+func (c *Conn) CloseWrite() error {
+	if !c.ready.Load() {
+		return errEarlyCloseWrite
+	}
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	if c.closing.Load() {
+		return net.ErrClosed
+	}
+	if err := c.engine.CloseWrite(); err != nil {
+		return err
+	}
+	if err := c.flushLocked(); err != nil || c.finSent {
+		return err
+	}
+	c.finSent = true
+	if err := c.transport.CloseWrite(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// Close closes the connection. If the handshake is complete and no Write is in
+// progress, what is pending and held goes out first, and close_notify with it;
+// Close waits for the transport to take that, at most Options.CloseTimeout and
+// not past the write deadline. If a Write is in progress, Close breaks it
+// and sends nothing, as crypto/tls does. The transport is closed in every case.
+// A second call returns net.ErrClosed.
+func (c *Conn) Close() error {
+	if !c.closing.CompareAndSwap(false, true) {
+		return net.ErrClosed
+	}
+	alertErr := c.sayGoodbye()
+	err := c.transport.Close()
+	c.engine.stop()
+	if err == nil {
+		err = alertErr
+	}
+	return err
+}
+
+func (c *Conn) sayGoodbye() error {
+	if !c.ready.Load() {
+		return nil
+	}
+	select {
+	case c.writing <- struct{}{}:
+	default:
+		return nil // a Write is in progress; closing the transport ends it
+	}
+	defer func() { <-c.writing }()
+	err := c.engine.CloseWrite()
+	if err == nil {
+		c.writeDeadline.bound(c.engine.options.closeTimeout())
+		err = c.flushLocked()
+	}
+	if err != nil {
+		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", err)
+	}
+	return nil
+}
+
+// ConnectionState returns the zero ConnectionState until the handshake is
+// complete.
+func (c *Conn) ConnectionState() tls.ConnectionState { return c.engine.ConnectionState() }
+
+// VerifyHostname is as the method of tls.Conn. It is an error before the
+// handshake is complete.
+func (c *Conn) VerifyHostname(host string) error {
+	if !c.ready.Load() {
+		return errors.New("tlsstream: VerifyHostname before the handshake is complete")
+	}
+	return c.engine.tls.VerifyHostname(host)
+}
+
+// OCSPResponse returns the stapled OCSP response of the server, if any.
+func (c *Conn) OCSPResponse() []byte { return c.ConnectionState().OCSPResponse }
+
+// NetConn returns the transport. I/O on it breaks the stream.
+func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
+
+// TLS returns the tls.Conn inside, which has no transport: it reads and writes
+// memory. It is there for what only its type offers, and not for I/O. Do not
+// call its methods before the handshake is complete: they may block for ever.
+func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
+
+// Stats returns the stream's counters.
+func (c *Conn) Stats() Stats {
+	s := c.engine.Stats()
+	s.ReadAhead += c.transport.Buffered()
+	return s
+}
+
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
+
+// SetDeadline sets both deadlines. As with all of them, a call that runs into
+// one returns an error that matches os.ErrDeadlineExceeded, and can be made
+// again with a later one.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets the deadline for Read, and for what a handshake reads.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.transport.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
+// Close, and for what a handshake writes.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
+
+// A deadline is the transport's write deadline: the user's, or an earlier bound
+// of this package's own while it has something to send by itself.
+type deadline struct {
+	set func(time.Time) error
+
+	mu     sync.Mutex
+	chosen time.Time // by the user; guarded by mu
+	limit  time.Time // by us, zero if there is none; guarded by mu
+}
+
+func (d *deadline) user(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.chosen = t
+	return d.applyLocked()
+}
+
+// passed reports whether the user's deadline has passed: then nothing must be
+// sealed, since a Write that reports 0 bytes has sent none.
+func (d *deadline) passed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.chosen.IsZero() && !time.Now().Before(d.chosen)
+}
+
+func (d *deadline) bound(within time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limit = time.Now().Add(within)
+	_ = d.applyLocked() // a transport that has no deadlines bounds itself
+}
+
+func (d *deadline) unbound() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limit = time.Time{}
+	_ = d.applyLocked()
+}
+
+func (d *deadline) applyLocked() error {
+	t := d.chosen
+	if !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
+		t = d.limit
+	}
+	return d.set(t)
+}

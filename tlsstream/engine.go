@@ -1,0 +1,333 @@
+package tlsstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer"
+)
+
+// writeSlice is how many bytes are sealed before they are sent: four records of
+// full size, which is where fewer system calls stop paying, and what bounds the
+// memory of a writer whose peer does not read.
+const writeSlice = 64 << 10
+
+// An Engine is a TLS connection without I/O, in the manner of a memory BIO:
+// crypto/tls between two buffers. What arrives from the peer goes in with Feed;
+// what is due to the peer comes out with Take. Handshake, Read and Write return
+// [ErrWantRead] when they need more from the peer; the same call is then made
+// again. An Engine has no goroutine, except for one while a handshake is
+// suspended between two calls.
+//
+// What TLS 1.3 sends on its own account after the handshake is held until the
+// application's next Write, FlushTickets, CloseWrite or Close: Take does not
+// show it before.
+//
+// One goroutine may read (Feed, FeedEOF, Read) and one may write (Write, Take,
+// WriteTo, FlushTickets, CloseWrite) at the same time; until the handshake is
+// complete, only one in all. Close may be called at any time.
+type Engine struct {
+	client  bool
+	options Options
+	tls     *tls.Conn
+	wire    transport
+	due     dueQueue // unless this is the engine of a Conn
+	netConn net.Conn // of that Conn; nil otherwise
+
+	// handshaking is held while the handshake runs a step. A channel of one
+	// place, so that Close can see whether it is taken.
+	handshaking chan struct{}
+	failed      error // the handshake's final error; guarded by handshaking
+	complete    atomic.Bool
+	closed      atomic.Bool
+}
+
+// NewServerEngine returns an Engine for the server's side of a connection.
+// config is as for tls.Server; it is cloned, and its session ticket keys stay
+// its own.
+func NewServerEngine(config *tls.Config) *Engine { return (&Options{}).ServerEngine(config) }
+
+// NewClientEngine returns an Engine for the client's side of a connection.
+// config is as for tls.Client.
+func NewClientEngine(config *tls.Config) *Engine { return (&Options{}).ClientEngine(config) }
+
+// ServerEngine is NewServerEngine with options. It panics if they are invalid.
+func (o *Options) ServerEngine(config *tls.Config) *Engine { return o.standalone(false, config) }
+
+// ClientEngine is NewClientEngine with options. It panics if they are invalid.
+func (o *Options) ClientEngine(config *tls.Config) *Engine { return o.standalone(true, config) }
+
+func (o *Options) standalone(client bool, config *tls.Config) *Engine {
+	if err := o.check(); err != nil {
+		panic(err)
+	}
+	e := &Engine{client: client, options: *o}
+	e.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
+	e.wire.out = &e.due
+	e.init(config)
+	return e
+}
+
+// init makes the tls.Conn. The transport's queue, addresses and source are set.
+func (e *Engine) init(config *tls.Config) {
+	gate, construct := ticketdefer.NewServerGate(), tls.Server
+	if e.client {
+		gate, construct = ticketdefer.NewClientGate(), tls.Client
+	}
+	e.wire.gate = gate
+	e.wire.turn.init()
+	e.handshaking = make(chan struct{}, 1)
+	bound := ticketdefer.BindConfig(config, gate)
+	// A renegotiation is a handshake inside Read, where nothing can suspend
+	// it. crypto/tls answers with no_renegotiation.
+	bound.Renegotiation = tls.RenegotiateNever
+	e.tls = construct(&e.wire, bound)
+}
+
+// Feed takes ciphertext from the peer and returns how many bytes it took. It
+// takes fewer than it is given, with [ErrInputFull], when 66,580 bytes wait to be
+// read: Read (or Handshake), then feed the rest. After FeedEOF or Close it
+// returns net.ErrClosed.
+func (e *Engine) Feed(p []byte) (int, error) { return e.wire.feed(p) }
+
+// FeedEOF says that the peer's stream has ended, as by TCP FIN.
+func (e *Engine) FeedEOF() { e.wire.fail(io.EOF) }
+
+// Take moves ciphertext that is due to the peer into p and returns how many
+// bytes. Records that are held are not due. It returns 0 and nil when nothing
+// is due now, and io.EOF when nothing will ever be, after Close.
+func (e *Engine) Take(p []byte) (int, error) {
+	n := e.due.take(p)
+	if n == 0 && len(p) > 0 && e.closed.Load() {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Pending returns how many bytes Take would give.
+func (e *Engine) Pending() int { return e.wire.out.Pending() }
+
+// WriteTo writes what is due to w, by writev if w is a *net.TCPConn. What w did
+// not take stays due. It implements io.WriterTo.
+func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.due.writeTo(w) }
+
+// Handshake runs the handshake as far as it can go. It returns nil when the
+// handshake is complete, ErrWantRead when the peer's next flight is needed, and
+// otherwise a *HandshakeError, which is final. What Take returns must reach the
+// peer in each of these cases: the last is usually an alert.
+func (e *Engine) Handshake() error { return e.handshake(context.Background()) }
+
+// handshake is Handshake with the context that crypto/tls sees, if this is the
+// first step.
+func (e *Engine) handshake(ctx context.Context) error {
+	if e.complete.Load() {
+		return nil
+	}
+	e.handshaking <- struct{}{}
+	defer func() { <-e.handshaking }()
+	switch {
+	case e.complete.Load():
+		return nil
+	case e.failed != nil:
+		return e.failed
+	case e.closed.Load():
+		return net.ErrClosed
+	case e.wire.starved() && (e.wire.turn.started || !e.client && e.netConn == nil):
+		// Nothing to go on with. A server's engine costs no goroutine
+		// before its ClientHello.
+		return ErrWantRead
+	}
+	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
+	switch {
+	case !ended:
+		return ErrWantRead
+	case err != nil:
+		e.failed = e.handshakeError(err)
+		return e.failed
+	}
+	e.wire.start()
+	e.complete.Store(true)
+	return nil
+}
+
+// Read reads application data. It handshakes first if need be. It returns
+// ErrWantRead when the peer's next record has not come, io.EOF after
+// close_notify, and ErrTruncated when FeedEOF was called before that. Other
+// errors are final.
+func (e *Engine) Read(p []byte) (int, error) {
+	if err := e.Handshake(); err != nil {
+		return 0, err
+	}
+	return e.read(p)
+}
+
+// read is Read after the handshake.
+func (e *Engine) read(p []byte) (int, error) {
+	n, err := e.tls.Read(p)
+	switch {
+	case err == nil:
+	case n > 0 && isTemporary(err):
+		// crypto/tls looks for a close_notify behind the data.
+		return n, nil
+	case err == io.EOF && e.wire.truncated() && !e.options.AllowTruncation,
+		errors.Is(err, io.ErrUnexpectedEOF) && e.wire.truncated():
+		err = ErrTruncated
+	}
+	return n, err
+}
+
+func isTemporary(err error) bool {
+	t, ok := err.(net.Error)
+	return ok && t.Temporary()
+}
+
+// Write seals p, and releases what is held before it. It handshakes first if
+// need be. At most about 64 KiB are sealed ahead of Take: past that Write
+// returns how many bytes of p it took, and [ErrWantWrite].
+func (e *Engine) Write(p []byte) (int, error) {
+	if err := e.Handshake(); err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < len(p) {
+		if e.Pending() >= writeSlice {
+			return n, ErrWantWrite
+		}
+		k, err := e.seal(p[n:])
+		n += k
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// seal seals the first writeSlice bytes of p.
+func (e *Engine) seal(p []byte) (int, error) {
+	return e.tls.Write(p[:min(len(p), writeSlice)])
+}
+
+// FlushTickets makes due what is held: the server's NewSessionTicket, and
+// answers to KeyUpdate. It does nothing before the handshake is complete.
+func (e *Engine) FlushTickets() error {
+	if !e.complete.Load() {
+		return nil
+	}
+	e.wire.release()
+	return nil
+}
+
+// CloseWrite makes close_notify due, behind everything written and held.
+// Reading goes on; writing is over. It is an error before the handshake is
+// complete.
+func (e *Engine) CloseWrite() error {
+	if !e.complete.Load() {
+		return errEarlyCloseWrite
+	}
+	return e.tls.CloseWrite()
+}
+
+// Close ends the engine. If the handshake is complete and no Write is in
+// progress, close_notify becomes due as with CloseWrite; what is due can still
+// be taken. A suspended handshake is ended, and the gate's copies of traffic
+// secrets are overwritten. A second call returns net.ErrClosed.
+func (e *Engine) Close() error {
+	if !e.closed.CompareAndSwap(false, true) {
+		return net.ErrClosed
+	}
+	var err error
+	if e.complete.Load() {
+		err = e.tls.Close()
+	}
+	e.stop()
+	return err
+}
+
+// stop frees what the engine holds, and leaves no goroutine behind.
+func (e *Engine) stop() {
+	e.closed.Store(true)
+	e.wire.Close()
+	select {
+	case e.handshaking <- struct{}{}:
+		if e.wire.turn.started {
+			<-e.wire.turn.finished
+		}
+		<-e.handshaking
+	default:
+		// A step is running, in a callback perhaps; it fails at its next
+		// Read, and its caller is there to see it.
+	}
+	e.wire.gate.Wipe()
+}
+
+// ConnectionState returns the zero ConnectionState until the handshake is
+// complete.
+func (e *Engine) ConnectionState() tls.ConnectionState {
+	if !e.complete.Load() {
+		return tls.ConnectionState{} // crypto/tls holds its lock while suspended
+	}
+	return e.tls.ConnectionState()
+}
+
+// Stats are the counters of a stream.
+type Stats struct {
+	ticketdefer.Stats
+
+	Pending   int // bytes of ciphertext that are due and that the transport has not taken
+	ReadAhead int // bytes of ciphertext that have arrived and that nobody has read
+}
+
+// Stats returns the engine's counters. It may be called at any time.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		Stats:     e.wire.gate.Stats(),
+		Pending:   e.Pending(),
+		ReadAhead: e.wire.buffered(),
+	}
+}
+
+// A dueQueue is the queue of an Engine that stands alone.
+type dueQueue struct {
+	mu     sync.Mutex
+	buffer membio.Buffer // guarded by mu
+}
+
+func (q *dueQueue) Queue(bufs ...[]byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, b := range bufs {
+		q.buffer.Write(b) // cannot fail: there is no limit
+	}
+}
+
+func (q *dueQueue) Pending() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.buffer.Len()
+}
+
+func (q *dueQueue) take(p []byte) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, _ := q.buffer.Read(p) // io.EOF means empty
+	return n
+}
+
+// writeTo does not hold the lock while w writes, so that an alert that Read has
+// to send finds room.
+func (q *dueQueue) writeTo(w io.Writer) (int64, error) {
+	q.mu.Lock()
+	bufs := q.buffer.Peek(nil)
+	q.mu.Unlock()
+	n, err := bufs.WriteTo(w)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.buffer.Discard(int(n))
+	return n, err
+}

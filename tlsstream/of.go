@@ -1,0 +1,49 @@
+package tlsstream
+
+import (
+	"net"
+
+	"github.com/deferredtls/deferredtls/ticketdefer"
+)
+
+// FlushTickets sends what c holds now, as [Conn.FlushTickets] does. c is a *Conn,
+// or anything over a ticketdefer.Conn that has a NetConn method, such as the
+// *tls.Conn of a Listener or a Dialer. On such a *tls.Conn it does not run the
+// handshake.
+func FlushTickets(c net.Conn) error {
+	switch layer := layerOf(c).(type) {
+	case *Conn:
+		return layer.FlushTickets()
+	case *ticketdefer.Conn:
+		return layer.FlushTickets()
+	}
+	return errNoNetConn
+}
+
+// StatsOf returns the counters of c, which is as for [FlushTickets]; false if it
+// is not.
+func StatsOf(c net.Conn) (Stats, bool) {
+	switch layer := layerOf(c).(type) {
+	case *Conn:
+		return layer.Stats(), true
+	case *ticketdefer.Conn:
+		return Stats{Stats: layer.Stats()}, true
+	}
+	return Stats{}, false
+}
+
+// layerOf finds the outermost *Conn or *ticketdefer.Conn that c is or runs over.
+func layerOf(c net.Conn) net.Conn {
+	for c != nil {
+		switch c.(type) {
+		case *Conn, *ticketdefer.Conn:
+			return c
+		}
+		over, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = over.NetConn()
+	}
+	return nil
+}

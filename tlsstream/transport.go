@@ -1,0 +1,254 @@
+package tlsstream
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer"
+)
+
+// inputLimit is how many bytes Feed keeps before they are read: four records of
+// full size. It must be more than one, or no record would ever be complete.
+const inputLimit = 4 * (16<<10 + 256 + 5)
+
+// A queue takes the ciphertext that is due. Queue copies, keeps everything, and
+// never blocks; what calls it bounds it.
+type queue interface {
+	Queue(bufs ...[]byte)
+	Pending() int
+}
+
+// transport is the net.Conn under crypto/tls. It does no I/O of its own: it
+// reads what was fed, and hands what is written to the gate, and what is due to
+// the queue. Writes never fail and never block: a KeyUpdate answer that
+// crypto/tls could not write would make it skip its own change of read keys, and
+// a Read that waits for a write is what this package is against.
+//
+// During the handshake a Read that has nothing suspends the handshake's
+// goroutine. Afterwards it reads from source, or returns ErrWantRead.
+type transport struct {
+	gate *ticketdefer.Gate
+	out  queue
+	turn handshakeTurn
+
+	local, remote net.Addr
+
+	// source is read once the handshake is over and nothing fed is left; nil
+	// for an Engine. It must not return bytes and an error together.
+	source io.Reader
+
+	// outOrder keeps the gate's decisions and the queue in the same order. It
+	// is taken after crypto/tls's own write lock and never held across I/O.
+	outOrder sync.Mutex
+
+	mu sync.Mutex // taken last, never held across a call out of this file
+	// Guarded by mu.
+	in       membio.Buffer
+	received int64
+	end      error // what Read returns once in is empty; io.EOF after FeedEOF
+	sawEnd   bool  // Read has returned end, when that was io.EOF
+	started  bool  // the handshake is over
+	head     []byte
+	want     []byte // where a suspended handshake would read to
+	filled   int    // bytes that fill has put there
+}
+
+// headLen is how many of the first bytes from the peer are kept until the
+// handshake is over, to tell what the peer speaks if it is not TLS.
+const headLen = 64
+
+func (t *transport) Read(p []byte) (int, error) {
+	for {
+		t.mu.Lock()
+		if t.filled > 0 {
+			n := t.filled
+			t.want, t.filled = nil, 0
+			t.mu.Unlock()
+			return n, nil
+		}
+		if t.in.Len() > 0 {
+			n, _ := t.in.Read(p)
+			t.mu.Unlock()
+			return n, nil
+		}
+		if t.end != nil {
+			err := t.end
+			t.sawEnd = t.sawEnd || err == io.EOF
+			t.mu.Unlock()
+			return 0, err
+		}
+		started := t.started
+		if !started {
+			t.want = p
+		}
+		t.mu.Unlock()
+		switch {
+		case !started:
+			if err := t.turn.suspend(); err != nil {
+				return 0, err
+			}
+		case t.source == nil:
+			return 0, ErrWantRead
+		default:
+			n, err := t.source.Read(p)
+			if err == io.EOF {
+				t.fail(io.EOF)
+				continue
+			}
+			return n, err
+		}
+	}
+}
+
+// fill makes one Read of r for a suspended handshake, straight into the memory
+// of crypto/tls: however many handshakes wait for their peers, none holds a
+// buffer. It returns only timeouts; other errors are the handshake's to return.
+func (t *transport) fill(r io.Reader) error {
+	t.mu.Lock()
+	p := t.want
+	t.mu.Unlock()
+	n, err := r.Read(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.filled = n
+	t.countLocked(p[:n])
+	if err == nil || isTimeout(err) {
+		return err
+	}
+	if t.end == nil {
+		t.end = err
+	}
+	return nil
+}
+
+// countLocked notes bytes that came from the peer.
+func (t *transport) countLocked(p []byte) {
+	t.received += int64(len(p))
+	if !t.started && len(t.head) < headLen {
+		t.head = append(t.head, p[:min(len(p), headLen-len(t.head))]...)
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// feed takes bytes from the peer, as many as inputLimit allows.
+func (t *transport) feed(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end != nil {
+		return 0, net.ErrClosed
+	}
+	t.in.Limit = inputLimit
+	n, err := t.in.Write(p)
+	t.countLocked(p[:n])
+	if err != nil {
+		err = ErrInputFull
+	}
+	return n, err
+}
+
+// fail makes Read return err, once what was fed before is used up.
+func (t *transport) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end == nil {
+		t.end = err
+	}
+}
+
+// starved reports whether crypto/tls would find nothing to read.
+func (t *transport) starved() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.in.Len() == 0 && t.filled == 0 && t.end == nil
+}
+
+// start ends the handshake's special rules.
+func (t *transport) start() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.started = true
+	t.head = nil
+}
+
+// progress returns how many bytes have come, and the first of them while the
+// handshake goes on.
+func (t *transport) progress() (received int64, head []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.received, t.head
+}
+
+// truncated reports whether crypto/tls was shown the end of the transport's
+// stream. It asks only when it needs more, so an EOF of its own after that is
+// not close_notify.
+func (t *transport) truncated() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sawEnd
+}
+
+func (t *transport) buffered() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.in.Len()
+}
+
+func (t *transport) Write(p []byte) (int, error) {
+	t.outOrder.Lock()
+	defer t.outOrder.Unlock()
+	due, err := t.gate.Filter(make([][]byte, 0, 4), p)
+	if err != nil {
+		return 0, err
+	}
+	t.out.Queue(due...)
+	return len(p), nil
+}
+
+// release makes everything held due.
+func (t *transport) release() {
+	t.outOrder.Lock()
+	defer t.outOrder.Unlock()
+	t.out.Queue(t.gate.Release()...)
+}
+
+// Close is called by crypto/tls when the context of a handshake ends, and by
+// Engine.Close. It wakes a suspended handshake, which then fails.
+func (t *transport) Close() error {
+	t.mu.Lock()
+	t.in.Reset()
+	t.end = net.ErrClosed
+	t.mu.Unlock()
+	t.turn.stop()
+	return nil
+}
+
+// Addresses are never nil: with a session cache and no ServerName crypto/tls
+// makes the cache's key of RemoteAddr().String().
+func (t *transport) LocalAddr() net.Addr  { return addrOrNone(t.local) }
+func (t *transport) RemoteAddr() net.Addr { return addrOrNone(t.remote) }
+
+func addrOrNone(a net.Addr) net.Addr {
+	if a == nil {
+		return noAddr{}
+	}
+	return a
+}
+
+// noAddr is the address of a peer that only an Engine's caller knows.
+type noAddr struct{}
+
+func (noAddr) Network() string { return "memory" }
+func (noAddr) String() string  { return "" }
+
+// Deadlines are the stream's business: nothing waits here.
+func (*transport) SetDeadline(time.Time) error      { return nil }
+func (*transport) SetReadDeadline(time.Time) error  { return nil }
+func (*transport) SetWriteDeadline(time.Time) error { return nil }
