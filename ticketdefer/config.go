@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
 )
 
 // WrapConfig returns a clone of config whose connections, when they run over a
@@ -134,15 +136,9 @@ func cloneConfig(config *tls.Config) *tls.Config {
 
 // find returns the Conn of this package that c runs over, or nil.
 func find(c net.Conn) *Conn {
-	for c != nil {
-		if conn, ok := c.(*Conn); ok {
-			return conn
-		}
-		inner, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		c = inner.NetConn()
-	}
-	return nil
+	conn, _ := membio.Find(c, func(c net.Conn) bool {
+		_, ok := c.(*Conn)
+		return ok
+	}).(*Conn)
+	return conn
 }

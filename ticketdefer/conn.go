@@ -39,6 +39,7 @@ type Conn struct {
 	// Guarded by writing.
 	sniffOut helloSniffer // of a client's own ClientHello
 	skip     int          // bytes that follow it in its record
+	due      [][]byte     // empty between calls
 
 	// Owned by Read; crypto/tls has one reader at a time.
 	sniffIn helloSniffer
@@ -125,7 +126,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	rest = rest[n:]
 	passed := len(p) - len(rest) // plaintext, or the ClientHello
 
-	due := make([][]byte, 0, 4)
+	due := c.due
 	if passed > 0 {
 		due = append(due, p[:passed])
 	}
@@ -134,6 +135,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		clear(due)
+		c.due = due[:0]
+	}()
 	switch {
 	case len(due) == 0:
 		return len(p), nil

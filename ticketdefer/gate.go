@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // Theory of operation.
@@ -95,6 +96,7 @@ var errOutOfStep = errors.New("ticketdefer: record does not open after collapsed
 // caller does I/O.
 type Gate struct {
 	client bool
+	alerts atomic.Int64 // see Alerts
 
 	// mu guards the rest. It nests inside every other lock, and nothing is
 	// called while it is held: crypto/tls writes its key log under a
@@ -194,6 +196,9 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			due = append(due, partial)
 		}
 		if pos < len(p) {
+			if p[pos] == recordAlert { // no TLS before 1.3 hides the type
+				g.alerts.Add(1)
+			}
 			due = append(due, p[pos:])
 		}
 	}
@@ -214,8 +219,11 @@ const (
 func (g *Gate) judge(record []byte) (action, error) {
 	switch g.phase {
 	case phaseHandshake:
-		if record[0] == recordChangeCipherSpec {
+		switch record[0] {
+		case recordChangeCipherSpec:
 			return actHold, nil
+		case recordAlert:
+			g.alerts.Add(1)
 		}
 		contentType, content, ok := g.openFirst(record)
 		if !ok {
@@ -264,8 +272,11 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 	if contentType == recordApplicationData {
 		g.phase = phaseStream
 	}
-	if contentType == recordAlert && len(content) == 2 && content[1] == alertCloseNotify {
-		g.phase = phaseClosed
+	if contentType == recordAlert {
+		g.alerts.Add(1)
+		if len(content) == 2 && content[1] == alertCloseNotify {
+			g.phase = phaseClosed
+		}
 	}
 	if g.wire == nil {
 		return actPass, nil
@@ -477,12 +488,18 @@ func (g *Gate) Closed() bool {
 	return g.phase == phaseClosed
 }
 
+// Alerts returns how many alerts the TLS stack has written, as far as they can be
+// told: alerts that crypto/tls sends during the handshake, under handshake keys,
+// are not counted.
+func (g *Gate) Alerts() int64 { return g.alerts.Load() }
+
 // Stats returns the gate's counters.
 func (g *Gate) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.stats
 	s.HeldRecords, s.HeldBytes = g.heldRecords, len(g.held)
+	s.Alerts = g.alerts.Load()
 	return s
 }
 

@@ -43,5 +43,6 @@ type Stats struct {
 
 	KeyUpdates          int64 // KeyUpdate messages the TLS stack wrote
 	CollapsedKeyUpdates int64 // those of them that an earlier, held one stands for
+	Alerts              int64 // alerts the TLS stack wrote, as far as they can be told
 	ForcedReleases      int64 // times that held records had to leave early, because a bound was reached
 }

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/deferredtls/deferredtls/membio"
 )
 
 // Theory of operation.
@@ -62,7 +60,7 @@ const alertTimeout = time.Second
 // a Write.
 type Conn struct {
 	engine    Engine
-	transport *membio.Conn // has the pending bytes
+	transport net.Conn
 
 	// Each of these is held for a whole call, transport I/O included. They
 	// are channels of one place, not mutexes: Close must see whether writing
@@ -107,7 +105,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 		panic(err)
 	}
 	c := &Conn{
-		transport:   membio.NewConn(conn),
+		transport:   conn,
 		handshaking: make(chan struct{}, 1),
 		reading:     make(chan struct{}, 1),
 		writing:     make(chan struct{}, 1),
@@ -115,7 +113,6 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	c.writeDeadline.set = conn.SetWriteDeadline
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
-	e.wire.out = c.transport
 	e.wire.source = readerFunc(c.readTransport)
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
@@ -197,8 +194,8 @@ func (c *Conn) flush() error {
 // flushLocked sends what is pending until nothing is: a fatal alert of Read's
 // may come while it writes.
 func (c *Conn) flushLocked() error {
-	for c.transport.Pending() > 0 {
-		if err := c.transport.Flush(); err != nil {
+	for c.engine.Pending() > 0 {
+		if _, err := c.engine.WriteTo(c.transport); err != nil {
 			return err
 		}
 	}
@@ -208,7 +205,7 @@ func (c *Conn) flushLocked() error {
 // sendAlert makes one bounded attempt to send an alert that crypto/tls has
 // written from Read or a handshake. If a writer is at work, it sends it.
 func (c *Conn) sendAlert() {
-	if c.transport.Pending() == 0 {
+	if c.engine.Pending() == 0 {
 		return
 	}
 	select {
@@ -255,11 +252,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
 
+	alerts := c.engine.wire.gate.Alerts()
 	n, err := c.engine.read(p)
 	if err == ErrWantRead {
 		return n, c.timeout
 	}
-	if err != nil {
+	if err != nil && c.engine.wire.gate.Alerts() > alerts {
 		c.sendAlert()
 	}
 	return n, err
@@ -365,8 +363,8 @@ func (c *Conn) CloseWrite() error {
 		return err
 	}
 	c.finSent = true
-	if err := c.transport.CloseWrite(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return err
+	if t, ok := c.transport.(interface{ CloseWrite() error }); ok {
+		return t.CloseWrite()
 	}
 	return nil
 }
@@ -428,7 +426,7 @@ func (c *Conn) VerifyHostname(host string) error {
 func (c *Conn) OCSPResponse() []byte { return c.ConnectionState().OCSPResponse }
 
 // NetConn returns the transport. I/O on it breaks the stream.
-func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
+func (c *Conn) NetConn() net.Conn { return c.transport }
 
 // TLS returns the tls.Conn inside, which has no transport: it reads and writes
 // memory. It is there for what only its type offers, and not for I/O. Do not
@@ -436,11 +434,7 @@ func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
 func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
 
 // Stats returns the stream's counters.
-func (c *Conn) Stats() Stats {
-	s := c.engine.Stats()
-	s.ReadAhead += c.transport.Buffered()
-	return s
-}
+func (c *Conn) Stats() Stats { return c.engine.Stats() }
 
 // LocalAddr returns the transport's local address.
 func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }

@@ -37,8 +37,7 @@ type Engine struct {
 	options Options
 	tls     *tls.Conn
 	wire    transport
-	due     dueQueue // unless this is the engine of a Conn
-	netConn net.Conn // of that Conn; nil otherwise
+	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
 	// handshaking is held while the handshake runs a step. A channel of one
 	// place, so that Close can see whether it is taken.
@@ -68,19 +67,18 @@ func (o *Options) standalone(client bool, config *tls.Config) *Engine {
 		panic(err)
 	}
 	e := &Engine{client: client, options: *o}
-	e.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
-	e.wire.out = &e.due
 	e.init(config)
 	return e
 }
 
-// init makes the tls.Conn. The transport's queue, addresses and source are set.
+// init makes the tls.Conn. The transport's addresses and source are set.
 func (e *Engine) init(config *tls.Config) {
 	gate, construct := ticketdefer.NewServerGate(), tls.Server
 	if e.client {
 		gate, construct = ticketdefer.NewClientGate(), tls.Client
 	}
 	e.wire.gate = gate
+	e.wire.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	e.handshaking = make(chan struct{}, 1)
 	bound := ticketdefer.BindConfig(config, gate)
@@ -103,7 +101,7 @@ func (e *Engine) FeedEOF() { e.wire.fail(io.EOF) }
 // bytes. Records that are held are not due. It returns 0 and nil when nothing
 // is due now, and io.EOF when nothing will ever be, after Close.
 func (e *Engine) Take(p []byte) (int, error) {
-	n := e.due.take(p)
+	n := e.wire.due.take(p)
 	if n == 0 && len(p) > 0 && e.closed.Load() {
 		return 0, io.EOF
 	}
@@ -111,11 +109,11 @@ func (e *Engine) Take(p []byte) (int, error) {
 }
 
 // Pending returns how many bytes Take would give.
-func (e *Engine) Pending() int { return e.wire.out.Pending() }
+func (e *Engine) Pending() int { return e.wire.due.Pending() }
 
-// WriteTo writes what is due to w, by writev if w is a *net.TCPConn. What w did
-// not take stays due. It implements io.WriterTo.
-func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.due.writeTo(w) }
+// WriteTo makes one Write to w of all that is due; writev, if w is a
+// *net.TCPConn. What w did not take stays due. It implements io.WriterTo.
+func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.due.send(w) }
 
 // Handshake runs the handshake as far as it can go. It returns nil when the
 // handshake is complete, ErrWantRead when the peer's next flight is needed, and
@@ -172,7 +170,7 @@ func (e *Engine) read(p []byte) (int, error) {
 	n, err := e.tls.Read(p)
 	switch {
 	case err == nil:
-	case n > 0 && isTemporary(err):
+	case n > 0 && err == ErrWantRead:
 		// crypto/tls looks for a close_notify behind the data.
 		return n, nil
 	case err == io.EOF && e.wire.truncated() && !e.options.AllowTruncation,
@@ -180,11 +178,6 @@ func (e *Engine) read(p []byte) (int, error) {
 		err = ErrTruncated
 	}
 	return n, err
-}
-
-func isTemporary(err error) bool {
-	t, ok := err.(net.Error)
-	return ok && t.Temporary()
 }
 
 // Write seals p, and releases what is held before it. It handshakes first if
@@ -292,10 +285,16 @@ func (e *Engine) Stats() Stats {
 	}
 }
 
-// A dueQueue is the queue of an Engine that stands alone.
+// A dueQueue holds the ciphertext that is due. Queue copies, keeps everything
+// and never blocks; what calls it bounds it.
 type dueQueue struct {
-	mu     sync.Mutex
+	// sent is where send lists what it writes; it belongs to the one caller of
+	// send.
+	sent net.Buffers
+
+	mu     sync.Mutex    // never held across I/O: an alert of Read's must find room
 	buffer membio.Buffer // guarded by mu
+	size   atomic.Int64  // of buffer; written under mu
 }
 
 func (q *dueQueue) Queue(bufs ...[]byte) {
@@ -304,30 +303,33 @@ func (q *dueQueue) Queue(bufs ...[]byte) {
 	for _, b := range bufs {
 		q.buffer.Write(b) // cannot fail: there is no limit
 	}
+	q.size.Store(int64(q.buffer.Len()))
 }
 
-func (q *dueQueue) Pending() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.buffer.Len()
-}
+func (q *dueQueue) Pending() int { return int(q.size.Load()) }
 
 func (q *dueQueue) take(p []byte) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, _ := q.buffer.Read(p) // io.EOF means empty
+	q.size.Store(int64(q.buffer.Len()))
 	return n
 }
 
-// writeTo does not hold the lock while w writes, so that an alert that Read has
-// to send finds room.
-func (q *dueQueue) writeTo(w io.Writer) (int64, error) {
+// send makes one write to w of all that is due, and drops what w took. One
+// goroutine may call it at a time.
+func (q *dueQueue) send(w io.Writer) (int64, error) {
 	q.mu.Lock()
-	bufs := q.buffer.Peek(nil)
+	q.sent = q.buffer.Peek(q.sent[:0])
 	q.mu.Unlock()
-	n, err := bufs.WriteTo(w)
+	if len(q.sent) == 0 {
+		return 0, nil
+	}
+	n, err := membio.WriteBuffers(w, q.sent)
+	clear(q.sent)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.buffer.Discard(int(n))
+	q.size.Store(int64(q.buffer.Len()))
 	return n, err
 }

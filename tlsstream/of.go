@@ -3,6 +3,7 @@ package tlsstream
 import (
 	"net"
 
+	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
@@ -34,16 +35,11 @@ func StatsOf(c net.Conn) (Stats, bool) {
 
 // layerOf finds the outermost *Conn or *ticketdefer.Conn that c is or runs over.
 func layerOf(c net.Conn) net.Conn {
-	for c != nil {
+	return membio.Find(c, func(c net.Conn) bool {
 		switch c.(type) {
 		case *Conn, *ticketdefer.Conn:
-			return c
+			return true
 		}
-		over, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		c = over.NetConn()
-	}
-	return nil
+		return false
+	})
 }

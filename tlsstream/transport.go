@@ -15,16 +15,8 @@ import (
 // full size. It must be more than one, or no record would ever be complete.
 const inputLimit = 4 * (16<<10 + 256 + 5)
 
-// A queue takes the ciphertext that is due. Queue copies, keeps everything, and
-// never blocks; what calls it bounds it.
-type queue interface {
-	Queue(bufs ...[]byte)
-	Pending() int
-}
-
 // transport is the net.Conn under crypto/tls. It does no I/O of its own: it
-// reads what was fed, and hands what is written to the gate, and what is due to
-// the queue. Writes never fail and never block: a KeyUpdate answer that
+// reads what was fed, hands what is written to the gate, and queues what is due. Writes never fail and never block: a KeyUpdate answer that
 // crypto/tls could not write would make it skip its own change of read keys, and
 // a Read that waits for a write is what this package is against.
 //
@@ -32,8 +24,8 @@ type queue interface {
 // goroutine. Afterwards it reads from source, or returns ErrWantRead.
 type transport struct {
 	gate *ticketdefer.Gate
-	out  queue
 	turn handshakeTurn
+	due  dueQueue
 
 	local, remote net.Addr
 
@@ -44,6 +36,7 @@ type transport struct {
 	// outOrder keeps the gate's decisions and the queue in the same order. It
 	// is taken after crypto/tls's own write lock and never held across I/O.
 	outOrder sync.Mutex
+	filtered [][]byte // guarded by outOrder; empty between calls
 
 	mu sync.Mutex // taken last, never held across a call out of this file
 	// Guarded by mu.
@@ -204,11 +197,13 @@ func (t *transport) buffered() int {
 func (t *transport) Write(p []byte) (int, error) {
 	t.outOrder.Lock()
 	defer t.outOrder.Unlock()
-	due, err := t.gate.Filter(make([][]byte, 0, 4), p)
+	due, err := t.gate.Filter(t.filtered, p)
 	if err != nil {
 		return 0, err
 	}
-	t.out.Queue(due...)
+	t.due.Queue(due...)
+	clear(due)
+	t.filtered = due[:0]
 	return len(p), nil
 }
 
@@ -216,7 +211,7 @@ func (t *transport) Write(p []byte) (int, error) {
 func (t *transport) release() {
 	t.outOrder.Lock()
 	defer t.outOrder.Unlock()
-	t.out.Queue(t.gate.Release()...)
+	t.due.Queue(t.gate.Release()...)
 }
 
 // Close is called by crypto/tls when the context of a handshake ends, and by
