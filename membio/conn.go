@@ -16,14 +16,13 @@ import (
 // ReadAhead only. All methods may be called by several goroutines at once.
 // Reads are serialised among themselves, and so are Writes; a Read never waits
 // for a Write.
-//
-// Lock order: readTurn or writeTurn, never both, and then mu. The turns are
-// held across transport I/O; mu never is. A turn is a channel of capacity one,
-// full while taken, so that a waiter can also watch closed, and so that
-// testing/synctest sees it waiting.
 type Conn struct {
 	transport net.Conn
 
+	// Lock order: readTurn or writeTurn, never both, and then mu. The turns
+	// are held across transport I/O; mu never is. A turn is a channel of
+	// capacity one, full while taken, so that a waiter can also watch closed,
+	// and so that testing/synctest sees it waiting.
 	readTurn  chan struct{}
 	writeTurn chan struct{}
 	closed    chan struct{} // closed by the first Close, under mu
@@ -210,12 +209,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	defer func() { <-c.writeTurn }()
 
-	v := newVector()
-	defer v.free()
-	held := c.lend(v)
+	v, held := c.lend()
 	if held == 0 {
 		return c.transport.Write(p)
 	}
+	defer v.free()
 	if len(p) > 0 {
 		v.bufs = append(v.bufs, p)
 	}
@@ -230,28 +228,28 @@ func (c *Conn) Flush() error {
 	}
 	defer func() { <-c.writeTurn }()
 
-	v := newVector()
-	defer v.free()
-	held := c.lend(v)
+	v, held := c.lend()
 	if held == 0 {
 		return nil
 	}
+	defer v.free()
 	_, err := c.writeLent(v, held)
 	return err
 }
 
-// lend lists the pending bytes in v and returns how many they are. If any,
-// Close leaves their chunks alone until writeLent is done with them. The
-// caller has writeTurn.
-func (c *Conn) lend(v *vector) (held int) {
+// lend lists the pending bytes and returns how many they are; v is nil if there
+// are none. If there are, Close leaves their chunks alone until writeLent is
+// done with them. The caller has writeTurn.
+func (c *Conn) lend() (v *vector, held int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held = c.pending.Len()
 	if held > 0 {
+		v = newVector()
 		v.bufs = c.pending.Peek(v.bufs)
 		c.lent = true
 	}
-	return held
+	return v, held
 }
 
 // writeLent writes v, whose first held bytes are lent from pending, consumes
