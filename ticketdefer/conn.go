@@ -3,6 +3,7 @@ package ticketdefer
 import (
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ type Conn struct {
 	// session is nil while plaintext passes. It is set by whichever
 	// direction sees a ClientHello, and replaced under writing.
 	session atomic.Pointer[session]
+	latest  atomic.Pointer[session] // the same, but kept when plaintext follows
 	closed  atomic.Bool
 
 	// Guarded by writing.
@@ -41,7 +43,8 @@ type Conn struct {
 	skip     int          // bytes that follow it in its record
 	due      [][]byte     // empty between calls
 
-	// Owned by Read; crypto/tls has one reader at a time.
+	sniffing sync.Mutex // never held across I/O
+	// Guarded by sniffing.
 	sniffIn helloSniffer
 }
 
@@ -78,16 +81,23 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.transport.Read(p)
 	if n > 0 {
 		if s := c.session.Load(); s == nil || s.gate.Closed() {
-			if _, _, found := c.sniffIn.sniff(p[:n]); found {
-				c.begin(newSession(c.sniffIn.random(), NewServerGate()))
-			}
+			c.sniffInbound(p[:n])
 		}
 	}
 	return n, err
 }
 
+func (c *Conn) sniffInbound(p []byte) {
+	c.sniffing.Lock()
+	defer c.sniffing.Unlock()
+	if _, _, found := c.sniffIn.sniff(p); found {
+		c.begin(newSession(c.sniffIn.random(), NewServerGate()))
+	}
+}
+
 // begin starts a TLS session.
 func (c *Conn) begin(s *session) {
+	c.latest.Store(s)
 	if old := c.session.Swap(s); old != nil {
 		old.end()
 	}
@@ -143,7 +153,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case len(due) == 0:
 		return len(p), nil
 	case len(due) == 1 && len(due[0]) == len(p):
-		return c.transport.Write(p)
+		// Not p: it may be a record sealed again, or one that began earlier.
+		return c.transport.Write(due[0])
 	}
 	last := len(due) - 1
 	c.transport.Queue(due[:last]...)
@@ -171,7 +182,7 @@ func (c *Conn) flushLocked() error {
 
 // Stats returns the counters of the current TLS session, or of the last one.
 func (c *Conn) Stats() Stats {
-	if s := c.session.Load(); s != nil {
+	if s := c.latest.Load(); s != nil {
 		return s.gate.Stats()
 	}
 	return Stats{}

@@ -3,6 +3,8 @@ package ticketdefer
 import (
 	"bytes"
 	"errors"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -81,6 +83,7 @@ const (
 	phaseStream                 // application data has passed; only records of telling length are opened
 	phaseClosed                 // close_notify has passed; KeyUpdates are accepted and discarded
 	phaseOff                    // everything passes
+	phaseWiped                  // nothing passes: what was held is gone, so nothing later would open
 )
 
 // errOutOfStep ends a connection whose records cannot be sealed again: it takes
@@ -143,6 +146,9 @@ func NewClientGate() *Gate { return &Gate{client: true} }
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.phase == phaseWiped {
+		return due, net.ErrClosed
+	}
 
 	// p[start:pos] are records that pass untouched and adjoin.
 	start, pos := 0, 0
@@ -254,8 +260,13 @@ func (g *Gate) judge(record []byte) (action, error) {
 func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (action, error) {
 	if contentType == recordHandshake {
 		if keyUpdate, request := g.messages.scan(content); keyUpdate {
-			return g.judgeKeyUpdate(content, request)
+			return g.judgeKeyUpdate(record, content, request)
 		}
+	}
+	if g.phase == phaseClosed {
+		return actDiscard, nil // nothing may follow close_notify (RFC 8446 6.1)
+	}
+	if contentType == recordHandshake {
 		if g.wire == nil {
 			g.mixed = g.heldUpdates > 0
 			return actHold, nil
@@ -265,9 +276,6 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 			return actDiscard, nil
 		}
 		g.stats.ForcedReleases++
-	}
-	if g.phase == phaseClosed {
-		return actDiscard, nil // nothing may follow close_notify (RFC 8446 6.1)
 	}
 	if contentType == recordApplicationData {
 		g.phase = phaseStream
@@ -288,7 +296,7 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 // judgeKeyUpdate decides over a KeyUpdate, and follows crypto/tls into its next
 // keys. A KeyUpdate that itself requests one is the application's doing, and
 // passes.
-func (g *Gate) judgeKeyUpdate(content []byte, request byte) (action, error) {
+func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, error) {
 	g.stats.KeyUpdates++
 	act := actHold
 	switch {
@@ -318,7 +326,11 @@ func (g *Gate) judgeKeyUpdate(content []byte, request byte) (action, error) {
 		if err := g.wire.Update(); err != nil {
 			return actPass, err
 		}
-		if act == actHold {
+		switch {
+		case act == actHold && len(g.held)+len(g.sealed) > maxHeldBytes:
+			g.stats.ForcedReleases++
+			act = actReseal
+		case act == actHold:
 			g.hold(g.sealed)
 			g.heldUpdates = 1
 			act, g.sealed = actDiscard, nil
@@ -331,7 +343,7 @@ func (g *Gate) judgeKeyUpdate(content []byte, request byte) (action, error) {
 		g.heldUpdates++
 		if g.heldUpdates == 1 {
 			// Filter appends the record to what is held now.
-			g.firstUpdateEnd = len(g.held) + keyUpdateRecordLen
+			g.firstUpdateEnd = len(g.held) + len(record)
 			g.afterFirst = g.inner.clone()
 			g.mixed = false
 		}
@@ -365,9 +377,8 @@ func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bo
 			g.inner = e
 			g.phase = phaseEpoch
 			g.stats.Deferral = DeferralOn
-			c.epochs = nil // its secret is ours now
-			c.secret = nil
-			g.wipeCandidates()
+			c.epochs = slices.DeleteFunc(c.epochs, func(other *Epoch) bool { return other == e })
+			g.wipeCandidates() // all copies but the one that e owns
 			return contentType, content, true
 		}
 	}
@@ -450,6 +461,12 @@ func (g *Gate) AddSecret(secret []byte) {
 		return
 	}
 	if len(g.candidates) == maxCandidates {
+		if g.trials > 0 {
+			// crypto/tls logs the secret before it writes any encrypted
+			// record, so the right one is here. A server that waits for
+			// a client's certificate must not lose it to others'.
+			return
+		}
 		// The newest is the likeliest: crypto/tls logs a secret just
 		// before it writes under it.
 		g.candidates[0].wipe()
@@ -481,11 +498,13 @@ func (g *Gate) searching() bool {
 	return g.phase == phaseHandshake
 }
 
-// Closed reports whether close_notify has passed the gate.
+// Closed reports whether the gate's TLS session is over, so that another may
+// begin: close_notify has passed, or something that is not TLS, or Wipe has
+// ended it.
 func (g *Gate) Closed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.phase == phaseClosed
+	return g.phase == phaseClosed || g.phase == phaseWiped || g.stats.Deferral == DeferralNotRecords
 }
 
 // Alerts returns how many alerts the TLS stack has written, as far as they can be
@@ -503,12 +522,12 @@ func (g *Gate) Stats() Stats {
 	return s
 }
 
-// Wipe overwrites the secrets and drops what is held. It ends the gate's work;
-// Stats still answers.
+// Wipe overwrites the secrets and drops what is held. It ends the gate's work:
+// Filter fails with net.ErrClosed from then on. Stats still answers.
 func (g *Gate) Wipe() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.phase = phaseOff
+	g.phase = phaseWiped
 	g.wipeCandidates()
 	g.inner.Wipe()
 	g.wire.Wipe()

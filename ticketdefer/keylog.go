@@ -113,18 +113,37 @@ func (r *registry) remove(random [randomLen]byte, g *Gate) {
 func (r *registry) expectECH(g *Gate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byECH = appendBounded(r.byECH, g, maxECH)
+	if !slices.Contains(r.byECH, g) { // crypto/tls may ask for the keys again
+		r.byECH = appendBounded(r.byECH, g, maxECH)
+	}
 }
 
 // find returns the gates that a line may be for. A line of a random that no
 // gate has shown may be for any gate that expects ECH.
-func (r *registry) find(random [randomLen]byte) []*Gate {
+func (r *registry) find(l *logLine) []*Gate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if gates, ok := r.byRandom[random]; ok {
-		return slices.Clone(gates)
+	gates, ok := r.byRandom[l.random]
+	switch {
+	case l.label == labelTLS12:
+		// A secret that is another's does no harm, the AEAD decides. That
+		// the version is TLS 1.2 nothing decides: it must be this one's.
+		if clients := countClients(gates); clients > 1 || len(gates)-clients > 1 {
+			return nil
+		}
+	case !ok:
+		gates = r.byECH
 	}
-	return slices.Clone(r.byECH)
+	return slices.Clone(gates)
+}
+
+func countClients(gates []*Gate) (n int) {
+	for _, g := range gates {
+		if g.client {
+			n++
+		}
+	}
+	return n
 }
 
 func appendBounded(gates []*Gate, g *Gate, limit int) []*Gate {
@@ -153,7 +172,7 @@ type routingWriter struct{ next io.Writer }
 
 func (w *routingWriter) Write(line []byte) (int, error) {
 	if l, ok := parseLogLine(line); ok {
-		for _, g := range sessions.find(l.random) {
+		for _, g := range sessions.find(&l) {
 			g.take(&l)
 		}
 		clear(l.secret[:])

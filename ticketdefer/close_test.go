@@ -1,0 +1,207 @@
+package ticketdefer
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/net/nettest"
+)
+
+// A clogged transport takes no bytes once it is told so: its Write waits until
+// it is closed. blocked tells that one waits.
+type clogged struct {
+	net.Conn
+	mu      sync.Mutex
+	clog    bool
+	blocked chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newClogged(conn net.Conn) *clogged {
+	return &clogged{Conn: conn, blocked: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+func (c *clogged) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	clog := c.clog
+	c.mu.Unlock()
+	if !clog {
+		return c.Conn.Write(p)
+	}
+	select {
+	case c.blocked <- struct{}{}:
+	default:
+	}
+	<-c.closed
+	return 0, net.ErrClosed
+}
+
+func (c *clogged) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Close breaks a Write that is blocked in the transport, and everything that
+// waits behind it.
+func TestCloseFreesABlockedWrite(t *testing.T) {
+	a, b := tcpPair(t)
+	transport := newClogged(a)
+	conn := WrapConn(transport)
+	server := tls.Server(conn, WrapConfig(testCA.ServerConfig()))
+	p := newPuppetClient(t, server, b, resumable())
+	transport.mu.Lock()
+	transport.clog = true
+	transport.mu.Unlock()
+
+	var waiting sync.WaitGroup
+	results := make(chan error, 3)
+	call := func(f func() error) {
+		waiting.Go(func() { results <- f() })
+	}
+	call(func() error { _, err := server.Write(make([]byte, 100)); return err })
+	<-transport.blocked
+	call(conn.FlushTickets)
+	call(func() error { _, err := io.ReadFull(server, make([]byte, 5)); return err })
+	// The Read that answers this waits for crypto/tls's write lock.
+	mustWrite(t, p, p.sealData(p.sealUpdate(nil, keyUpdateRequested), "five!"))
+	if err := server.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	waiting.Wait()
+	failed := 0
+	for range 3 {
+		if <-results != nil {
+			failed++
+		}
+	}
+	if failed < 2 {
+		t.Errorf("%d of 3 calls failed, want the Write and the flush at least", failed)
+	}
+	if n, err := conn.Write([]byte("late")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write after Close = %d, %v", n, err)
+	}
+}
+
+// A transport that is closed without close_notify, in a Write or after a failed
+// handshake, drops what is held. Nothing behind it may leave alone: the peer
+// could not open it.
+func TestOrderNothingPassesAfterWipe(t *testing.T) {
+	forEachGate(t, func(t *testing.T, s *stack) {
+		for _, collapsed := range []bool{false, true} {
+			s := newStack(t, &Gate{client: s.gate.client}, s.app.suite)
+			s.handshake()
+			s.ticket(300, maxPlaintext, 0)
+			if collapsed {
+				for range maxHeldKeyUpdates + 1 {
+					s.update(0)
+				}
+			}
+			s.gate.Wipe()
+			due, err := s.gate.Filter(nil, s.app.Seal(nil, recordApplicationData, []byte("data")))
+			if len(due) != 0 || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("collapsed=%v: %d bytes due, %v", collapsed, len(slices.Concat(due...)), err)
+			}
+			if due := s.gate.Release(); len(due) != 0 {
+				t.Errorf("collapsed=%v: Release gave %d bytes", collapsed, len(slices.Concat(due...)))
+			}
+			mustEqual(t, "deferral", DeferralOn.String(), s.gate.Stats().Deferral.String())
+		}
+	})
+}
+
+// Close at any moment of a Write leaves a stream that may be cut short, but
+// every record of which opens.
+func TestOrderCloseDuringWrite(t *testing.T) {
+	for _, h := range halves {
+		t.Run(h.name, func(t *testing.T) {
+			for i := range 60 {
+				a, b := tcpPair(t)
+				c, p, _ := h.start(t, layers[0], a, b)
+				flood(t, p, c, i%7)
+				started := make(chan struct{})
+				var writing sync.WaitGroup
+				writing.Go(func() {
+					for n := 0; ; n++ {
+						if n == i%3 {
+							close(started)
+						}
+						if _, err := c.Write(make([]byte, 40)); err != nil {
+							return
+						}
+					}
+				})
+				<-started
+				c.Close()
+				writing.Wait()
+				if _, err := p.end(); errors.Is(err, errOpen) {
+					t.Fatalf("run %d: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
+// All methods at once; the race detector watches.
+func TestMethodsMayBeCalledConcurrently(t *testing.T) {
+	for _, h := range halves {
+		t.Run(h.name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			c, p, stats := h.start(t, layers[0], a, b)
+			conn := c.NetConn().(*Conn)
+			var busy sync.WaitGroup
+			for range 3 {
+				busy.Go(func() {
+					for range 100 {
+						c.Write([]byte("five!"))
+					}
+				})
+				busy.Go(func() {
+					for range 100 {
+						conn.FlushTickets()
+						stats()
+						find(c)
+					}
+				})
+			}
+			flood(t, p, c, 500)
+			busy.Wait()
+			want := ""
+			for range 300 {
+				want += "five!"
+			}
+			p.expect(t, want)
+
+			for range 3 {
+				busy.Go(func() { io.Copy(io.Discard, c) })
+				busy.Go(func() {
+					for range 100 {
+						c.Write([]byte("x"))
+					}
+				})
+				busy.Go(func() { conn.FlushTickets() })
+			}
+			for range 2 {
+				busy.Go(func() { c.Close() })
+			}
+			busy.Wait()
+			if _, err := p.end(); errors.Is(err, errOpen) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Without TLS a Conn is as good a net.Conn as what it is over.
+func TestPlainConnPassesNettest(t *testing.T) {
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		a, b := net.Pipe()
+		c1, c2 = WrapConn(a), WrapConn(b)
+		return c1, c2, func() { c1.Close(); c2.Close() }, nil
+	})
+}
