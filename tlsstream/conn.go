@@ -71,6 +71,7 @@ type Conn struct {
 	reading     chan struct{}
 	writing     chan struct{}
 
+	failed  bool        // the handshake failed, and its alert was sent or given up; guarded by handshaking
 	ready   atomic.Bool // the handshake is complete, and its last flight was sent
 	closing atomic.Bool // Close was called
 
@@ -154,29 +155,41 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	var source io.Reader = c.transport
 	for !c.ready.Load() {
 		if c.closing.Load() {
 			return net.ErrClosed
 		}
 		stepErr := c.engine.handshake(ctx)
 		if stepErr != nil && stepErr != ErrWantRead {
-			c.sendAlert()
+			if !c.failed {
+				c.failed = true
+				c.sendAlert()
+			}
 			return stepErr
 		}
 		if err := c.flush(); err != nil {
 			if isTimeout(err) {
 				return c.engine.handshakeError(err)
 			}
-			// The peer has gone; what it said before may tell why.
 			if stepErr == nil {
 				return c.engine.handshakeError(err)
 			}
+			// The peer has gone; what it said before may tell why. Linux
+			// reports a reset once: if it was to us, Read sees a plain EOF.
+			source = readerFunc(func(p []byte) (int, error) {
+				n, readErr := c.transport.Read(p)
+				if readErr == io.EOF {
+					readErr = err
+				}
+				return n, readErr
+			})
 		}
 		if stepErr == nil {
 			c.ready.Store(true)
 			break
 		}
-		if err := c.engine.wire.fill(c.transport); err != nil {
+		if err := c.engine.wire.fill(source); err != nil {
 			return c.engine.handshakeError(err)
 		}
 	}

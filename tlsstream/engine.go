@@ -141,7 +141,14 @@ func (e *Engine) handshake(ctx context.Context) error {
 		// before its ClientHello.
 		return ErrWantRead
 	}
+	returned := false
+	defer func() {
+		if !returned { // nor will it: a callback panicked or called Goexit
+			e.failed = e.handshakeError(errCallback)
+		}
+	}()
 	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
+	returned = true
 	switch {
 	case !ended:
 		return ErrWantRead
@@ -189,10 +196,11 @@ func (e *Engine) Write(p []byte) (int, error) {
 	}
 	n := 0
 	for n < len(p) {
-		if e.Pending() >= writeSlice {
+		room := writeSlice - e.Pending()
+		if room <= 0 {
 			return n, ErrWantWrite
 		}
-		k, err := e.seal(p[n:])
+		k, err := e.seal(p[n:min(n+room, len(p))])
 		n += k
 		if err != nil {
 			return n, err

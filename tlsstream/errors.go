@@ -45,6 +45,7 @@ var ErrWantWrite = errors.New("tlsstream: pending ciphertext must be taken first
 var ErrInputFull = errors.New("tlsstream: bytes fed before must be read first")
 
 var (
+	errCallback        = errors.New("a callback of the configuration did not return")
 	errEarlyCloseWrite = errors.New("tlsstream: CloseWrite before the handshake is complete")
 	errNoNetConn       = errors.New("tlsstream: not a connection of this package: it was made neither by its Listener, Dialer, Server or Client nor over ticketdefer.WrapConn")
 )
