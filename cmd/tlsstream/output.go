@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/deferredtls/deferredtls/torture"
+)
+
+// formatVersion is that of the JSON document.
+const formatVersion = 1
+
+// A document is what --json prints. The help of the command describes it.
+type document struct {
+	Version    int `json:"version"`
+	ExitStatus int `json:"exit_status"`
+	*torture.Report
+	Rows []documentRow `json:"rows"`
+}
+
+type documentRow struct {
+	torture.Row
+	Repeat string `json:"repeat"`
+}
+
+func writeJSON(w io.Writer, flags *tortureFlags, report *torture.Report) error {
+	doc := document{Version: formatVersion, ExitStatus: tortureExit[report.Status], Report: report}
+	for _, row := range report.Rows {
+		doc.Rows = append(doc.Rows, documentRow{row, flags.repeat(&row)})
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(doc)
+}
+
+// writeText prints the table, then what went wrong and how to see it again, and last what it means.
+func writeText(w io.Writer, flags *tortureFlags, report *torture.Report) error {
+	out := &errWriter{w: w}
+	report.WriteTable(out)
+	heading := "\nThe first failure of each row, and the command that repeats it:\n"
+	for i := range report.Rows {
+		row := &report.Rows[i]
+		if row.FirstFailure == nil {
+			continue
+		}
+		fmt.Fprintf(out, "%s%s over %s, %s: %v\n    %s\n", heading, row.Scenario, row.Network, row.Stack, row.FirstFailure.Verdict, flags.repeat(row))
+		heading = ""
+	}
+	fmt.Fprintf(out, "\n")
+	for _, sentence := range report.Summary() {
+		fmt.Fprintln(out, sentence)
+	}
+	fmt.Fprintf(out, "(%.0f s)\n", report.ElapsedSeconds)
+	return out.err
+}
+
+// repeat is the command that plays a row again; empty for a row without a failure.
+func (flags *tortureFlags) repeat(row *torture.Row) string {
+	if row.FirstFailure == nil {
+		return ""
+	}
+	return fmt.Sprintf("tlsstream torture --seed %d --runs %d --size %v --scenario %s --network %s --stack %s",
+		flags.seed, flags.runs, flags.size, row.Scenario, row.Network, row.Stack)
+}
+
+// An errWriter keeps the first error, so that a page of output needs one check.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (e *errWriter) Write(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	var n int
+	n, e.err = e.w.Write(p)
+	return n, e.err
+}

@@ -1,0 +1,15 @@
+//go:build unix
+
+package torture
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+func setBuffers(fd uintptr, bytes int) error {
+	return errors.Join(
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, bytes),
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
+}

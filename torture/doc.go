@@ -1,0 +1,35 @@
+// Package torture finds data loss and deadlocks in TLS stacks, as nettest.TestConn finds faults in a net.Conn.
+//
+// It looks for one family of faults. A TLS 1.3 stack may write when no application asked it to: a server sends session
+// tickets as soon as the handshake is done, and either side answers the peer's KeyUpdate requests (RFC 8446 4.6.1 and
+// 4.6.3). A peer that only writes never reads those records. When it closes, its kernel finds unread input, sends RST
+// in place of FIN and throws away what it had still queued: the upload is cut short, and the client has been told that
+// all went well. And when the records do not fit into the socket buffers while the peer is busy writing, both sides
+// wait for each other for ever. Where plain TCP would neither lose nor block, TLS should not either.
+//
+// To put a stack under test, describe it as a [Stack] and call [TestStack]:
+//
+//	func TestTorture(t *testing.T) {
+//		torture.TestStack(t, torture.Stack{
+//			Name:   "mytls",
+//			Server: func(conn net.Conn, config *tls.Config) torture.Conn { return mytls.Server(conn, config) },
+//			Client: func(conn net.Conn, config *tls.Config) torture.Conn { return mytls.Client(conn, config) },
+//		})
+//	}
+//
+// A [Scenario] is a pair of small scripts, one for each side; a [Network] is a transport: kernel TCP, or an in-memory
+// pipe with TCP's rules; an oracle compares what was written with what arrived and with what each side was told, and
+// gives a [Verdict]. [Run] plays a [Plan] of them and returns a [Report]. The command tlsstream torture prints it.
+//
+// # Controls
+//
+// A scenario that no stack fails proves nothing. So each scenario runs only on networks where stock crypto/tls fails
+// it, a plan runs crypto/tls beside the stack under test, as its control, and a row whose control does not fail is
+// reported as blind.
+//
+// # Seeds
+//
+// One seed determines the bytes sent, the segments on pipes and the sizes a sweep tries. Over pipes the same seed gives
+// the same verdicts. Over kernel TCP the moment of a reset also depends on the scheduler, so a single run may end
+// differently; a row of runs does not.
+package torture

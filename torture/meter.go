@@ -1,0 +1,107 @@
+package torture
+
+import (
+	"net"
+	"sync/atomic"
+
+	"github.com/deferredtls/deferredtls/membio"
+)
+
+// A meter watches one end of a transport: what moves through it, and which calls wait in it.
+type meter struct {
+	moves   atomic.Int64 // grows with each call that returns and each byte that passes
+	reading atomic.Int32 // calls inside Read
+	writing atomic.Int32 // calls inside Write
+
+	// maxRead is the most that one Read takes; no limit if zero. It is set before the transport is used.
+	maxRead int
+}
+
+func (m *meter) read(read func([]byte) (int, error), p []byte) (int, error) {
+	if m.maxRead > 0 && len(p) > m.maxRead {
+		p = p[:m.maxRead]
+	}
+	m.reading.Add(1)
+	n, err := read(p)
+	m.reading.Add(-1)
+	m.moves.Add(1 + int64(n))
+	return n, err
+}
+
+func (m *meter) write(write func([]byte) (int, error), p []byte) (int, error) {
+	m.writing.Add(1)
+	n, err := write(p)
+	m.writing.Add(-1)
+	m.moves.Add(1 + int64(n))
+	return n, err
+}
+
+// where names the transport calls that wait at this moment; it is empty if none does.
+func (m *meter) where() string {
+	switch reading, writing := m.reading.Load() > 0, m.writing.Load() > 0; {
+	case reading && writing:
+		return "transport read and write"
+	case reading:
+		return "transport read"
+	case writing:
+		return "transport write"
+	}
+	return ""
+}
+
+// metered is a transport with a meter. A stack finds the transport's other methods on it, CloseWrite and SyscallConn
+// among them, as it would find them without the meter.
+type metered interface {
+	net.Conn
+	watched() *meter
+
+	// waits reports whether a call in progress waits for the peer to read or write, if the transport can tell. A pipe
+	// can, so what happens over a pipe does not depend on time.
+	waits() (waits, known bool)
+}
+
+func (m *meter) watched() *meter    { return m }
+func (m *meter) waits() (_, _ bool) { return false, false }
+
+// newMetered puts a meter on a transport. sendBuffer is the size of a pipe's send buffer.
+func newMetered(conn net.Conn, sendBuffer int) metered {
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		return meteredTCP{conn, new(meter)}
+	case *membio.PipeConn:
+		return meteredPipe{conn, new(meter), sendBuffer}
+	default:
+		return meteredConn{conn, new(meter)}
+	}
+}
+
+type meteredTCP struct {
+	*net.TCPConn
+	*meter
+}
+
+func (c meteredTCP) Read(p []byte) (int, error)  { return c.read(c.TCPConn.Read, p) }
+func (c meteredTCP) Write(p []byte) (int, error) { return c.write(c.TCPConn.Write, p) }
+
+type meteredPipe struct {
+	*membio.PipeConn
+	*meter
+	sendBuffer int
+}
+
+func (c meteredPipe) waits() (waits, known bool) {
+	writing := c.writing.Load() > 0 && c.Unsent() >= c.sendBuffer
+	reading := c.reading.Load() > 0 && c.Unread() == 0
+	return writing || reading, true
+}
+
+func (c meteredPipe) Read(p []byte) (int, error)  { return c.read(c.PipeConn.Read, p) }
+func (c meteredPipe) Write(p []byte) (int, error) { return c.write(c.PipeConn.Write, p) }
+
+type meteredConn struct {
+	net.Conn
+	*meter
+}
+
+func (c meteredConn) Read(p []byte) (int, error)  { return c.read(c.Conn.Read, p) }
+func (c meteredConn) Write(p []byte) (int, error) { return c.write(c.Conn.Write, p) }

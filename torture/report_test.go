@@ -1,0 +1,109 @@
+package torture
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func exampleReport() *Report {
+	return &Report{
+		Rows: []Row{
+			{Scenario: "upload", Network: "tcp", Stack: "stdlib", Role: Control, Threat: DataLoss, MustFail: true,
+				Verdict: SilentLoss, Trials: 20, LostRuns: 19, SilentLossRuns: 18, WrongErrorRuns: 1, MedianLostBytes: 950272},
+			{Scenario: "upload", Network: "tcp", Stack: "good", Role: UnderTest, Threat: DataLoss, Trials: 20},
+			{Scenario: "upload", Network: "tcp", Stack: "bad", Role: UnderTest, Threat: DataLoss, Trials: 20,
+				Verdict: Lost, LostRuns: 1, MedianLostBytes: 1},
+			{Scenario: "huge-ticket", Network: "tcp-small", Stack: "stdlib", Role: Control, Threat: Blocking, MustFail: true,
+				Blind: true, Trials: 10},
+			{Scenario: "huge-ticket", Network: "tcp-small", Stack: "good", Role: UnderTest, Threat: Blocking, Trials: 10},
+			{Scenario: "huge-ticket", Network: "tcp-small", Stack: "bad", Role: UnderTest, Threat: Blocking, Trials: 10,
+				Verdict: Deadlock, DeadlockedRuns: 10},
+		},
+	}
+}
+
+func TestTable(t *testing.T) {
+	const want = `
+SCENARIO     NETWORK    STACK   RUNS  LOST RUNS  MEDIAN BYTES LOST  DEADLOCKS  VERDICT
+upload       tcp        stdlib  20    19         950272             0          silent-loss, as expected
+upload       tcp        good    20    0          0                  0          ok
+upload       tcp        bad     20    1          1                  0          lost
+huge-ticket  tcp-small  stdlib  10    0          0                  0          blind: it had to fail
+huge-ticket  tcp-small  good    10    0          0                  0          ok
+huge-ticket  tcp-small  bad     10    0          0                  10         deadlock
+`
+	var got strings.Builder
+	got.WriteByte('\n')
+	if err := exampleReport().WriteTable(&got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	got := exampleReport().Summary()
+	want := []string{
+		"stock crypto/tls (stdlib) lost data in 19 of 20 uploads (in 18 of them the sender was told that all went well) " +
+			"and failed in another way in 1 of all 30 runs.",
+		"bad lost data in 1 of 20 uploads (in 0 of them the sender was told that all went well) " +
+			"and blocked for ever in 10 of 10 runs over small buffers.",
+		"good lost nothing in 20 uploads and never blocked in 10 runs over small buffers.",
+		"The cause: TLS 1.3 sends session tickets and answers to KeyUpdate that no application asked for. A client that " +
+			"only writes leaves them unread, so its close resets the connection and what it had queued is gone; and where " +
+			"buffers are small, each side waits for the other to read.",
+		"Blind rows: 1. A stack that is known to fail there did not, so they prove nothing.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRowSumsUpItsTrials(t *testing.T) {
+	r := &row{
+		scenario: &Scenario{Name: "s", Threat: DataLoss},
+		network:  &Network{Name: "n"},
+		stack:    &Stack{Name: "x"},
+		role:     UnderTest,
+		verdicts: []Verdict{
+			{}, {Class: Deadlock, Detail: "d"}, {Class: Lost, LostBytes: 30, Detail: "l"}, {Class: SilentLoss, LostBytes: 10, Detail: "s"},
+			{Class: SilentLoss, LostBytes: 20}, {Class: WrongError},
+		},
+	}
+	want := Row{
+		Scenario: "s", Network: "n", Stack: "x", Role: UnderTest, Threat: DataLoss,
+		Verdict: SilentLoss, Trials: 6, LostRuns: 3, SilentLossRuns: 2, DeadlockedRuns: 1, WrongErrorRuns: 1, MedianLostBytes: 20,
+		FirstFailure: &Failure{Trial: 3, Verdict: Verdict{Class: SilentLoss, LostBytes: 10, Detail: "s"}},
+	}
+	got := r.report()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got.FailedRuns() != 5 {
+		t.Errorf("FailedRuns %d, want 5", got.FailedRuns())
+	}
+}
+
+// Whoever reads the JSON form relies on these names.
+func TestReportFieldsAreStable(t *testing.T) {
+	report := &Report{Seed: 1, Runs: 2, SizeBytes: 3, ElapsedSeconds: 4.5, Status: DataFailed, Rows: []Row{{
+		Scenario: "s", Network: "n", Stack: "x", Role: UnderTest, Threat: DataLoss, Verdict: SilentLoss, Trials: 2,
+		LostRuns: 1, SilentLossRuns: 1, MedianLostBytes: 7,
+		FirstFailure: &Failure{Trial: 1, Verdict: Verdict{Class: SilentLoss, LostBytes: 7, Detail: "d"}},
+	}}}
+	const want = `{"seed":1,"runs":2,"size_bytes":3,"elapsed_seconds":4.5,"status":"data-failed","rows":[` +
+		`{"scenario":"s","network":"n","stack":"x","role":"under-test","threat":"data-loss","must_fail":false,"blind":false,` +
+		`"verdict":"silent-loss","trials":2,"lost_runs":1,"silent_loss_runs":1,"corrupted_runs":0,"deadlocked_runs":0,` +
+		`"wrong_error_runs":0,"median_lost_bytes":7,"first_failure":{"trial":1,"class":"silent-loss","lost_bytes":7,"detail":"d"}}]}`
+	got, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,143 @@
+package torture
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// WriteTable writes one line for each row.
+func (r *Report) WriteTable(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SCENARIO\tNETWORK\tSTACK\tRUNS\tLOST RUNS\tMEDIAN BYTES LOST\tDEADLOCKS\tVERDICT")
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", row.Scenario, row.Network, row.Stack,
+			row.Trials, row.LostRuns, row.MedianLostBytes, row.DeadlockedRuns, row.verdictText())
+	}
+	return table.Flush()
+}
+
+func (r *Row) verdictText() string {
+	switch {
+	case r.Blind:
+		return "blind: it had to fail"
+	case r.Role == Control && r.Verdict != OK:
+		return r.Verdict.String() + ", as expected"
+	}
+	return r.Verdict.String()
+}
+
+// Summary says in a few plain sentences what happened, for somebody who has not met the fault before.
+func (r *Report) Summary() []string {
+	var sentences []string
+	var clean tally
+	controlFailed := false
+	for _, t := range r.tallies() {
+		if t.failed == 0 {
+			clean.add(t)
+			continue
+		}
+		sentences = append(sentences, t.failures())
+		controlFailed = controlFailed || t.role == Control
+	}
+	if len(clean.stacks) > 0 {
+		sentences = append(sentences, clean.successes())
+	}
+	if controlFailed {
+		sentences = append(sentences, "The cause: TLS 1.3 sends session tickets and answers to KeyUpdate that no application "+
+			"asked for. A client that only writes leaves them unread, so its close resets the connection and what it had "+
+			"queued is gone; and where buffers are small, each side waits for the other to read.")
+	}
+	blind := 0
+	for i := range r.Rows {
+		if r.Rows[i].Blind {
+			blind++
+		}
+	}
+	if blind > 0 {
+		sentences = append(sentences, fmt.Sprintf("Blind rows: %d. A stack that is known to fail there did not, so they prove nothing.", blind))
+	}
+	return sentences
+}
+
+// A tally sums up all rows of a stack, or of several that passed.
+type tally struct {
+	stacks []string
+	role   Role
+	failed int // runs that did not end well, in whatever way
+
+	uploads, lost, silent int // in scenarios that threaten data loss
+	exchanges, blocked    int // in scenarios that threaten a deadlock
+}
+
+// tallies returns one tally for each stack, in the order of the rows.
+func (r *Report) tallies() []*tally {
+	var all []*tally
+	byStack := make(map[string]*tally)
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		t := byStack[row.Stack]
+		if t == nil {
+			name := row.Stack
+			if name == Stdlib().Name {
+				name = "stock crypto/tls (" + name + ")"
+			}
+			t = &tally{stacks: []string{name}, role: row.Role}
+			byStack[row.Stack] = t
+			all = append(all, t)
+		}
+		t.failed += row.FailedRuns()
+		if row.Threat == DataLoss {
+			t.uploads += row.Trials
+			t.lost += row.LostRuns
+			t.silent += row.SilentLossRuns
+		} else {
+			t.exchanges += row.Trials
+			t.blocked += row.DeadlockedRuns
+		}
+	}
+	return all
+}
+
+func (t *tally) add(other *tally) {
+	t.stacks = append(t.stacks, other.stacks...)
+	t.uploads += other.uploads
+	t.exchanges += other.exchanges
+}
+
+func (t *tally) failures() string {
+	var parts []string
+	if t.lost > 0 {
+		parts = append(parts, fmt.Sprintf("lost data in %d of %d uploads (in %d of them the sender was told that all went well)",
+			t.lost, t.uploads, t.silent))
+	}
+	if t.blocked > 0 {
+		parts = append(parts, fmt.Sprintf("blocked for ever in %d of %d runs over small buffers", t.blocked, t.exchanges))
+	}
+	if other := t.failed - t.lost - t.blocked; other > 0 {
+		parts = append(parts, fmt.Sprintf("failed in another way in %d of all %d runs", other, t.uploads+t.exchanges))
+	}
+	return list(t.stacks) + " " + list(parts) + "."
+}
+
+func (t *tally) successes() string {
+	var parts []string
+	if t.uploads > 0 {
+		parts = append(parts, fmt.Sprintf("lost nothing in %d uploads", t.uploads))
+	}
+	if t.exchanges > 0 {
+		parts = append(parts, fmt.Sprintf("never blocked in %d runs over small buffers", t.exchanges))
+	}
+	return list(t.stacks) + " " + list(parts) + "."
+}
+
+// list joins parts as a sentence does.
+func list(parts []string) string {
+	last := len(parts) - 1
+	if last < 1 {
+		return strings.Join(parts, "")
+	}
+	return strings.Join(parts[:last], ", ") + " and " + parts[last]
+}

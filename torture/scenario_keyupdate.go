@@ -1,0 +1,43 @@
+package torture
+
+const (
+	// updateEvery is how many bytes of an upload follow each KeyUpdate request.
+	updateEvery = 64 << 10
+
+	// floodShare is the part of a plan's size that a flood sends: each byte of it takes two records.
+	floodShare = 256
+)
+
+func uploadKeyUpdate() Scenario {
+	return Scenario{
+		Name:   "upload-key-update",
+		About:  "no tickets; the client requests a KeyUpdate before its data and every 64 KiB, writes, closes and never reads",
+		Threat: DataLoss,
+		On:     []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 128 << 10}},
+		setup:  noTickets,
+		client: func(s *side) error {
+			return uploadOver(s, newPuppet(s.transport, s.trial.clientConfig, updateEvery), s.trial.size)
+		},
+		slowReader: true,
+		server:     reader,
+	}
+}
+
+func keyUpdateFlood() Scenario {
+	return Scenario{
+		Name:   "key-update-flood",
+		About:  "no tickets; the client sends one byte and one KeyUpdate request for each 256 bytes of size, and never reads",
+		Threat: Blocking,
+		On:     []On{{"tcp-small", 256 << 10}, {"pipe-strict", 768 << 10}, {"pipe-linux", 768 << 10}},
+		setup:  noTickets,
+		client: func(s *side) error {
+			return uploadOver(s, newPuppet(s.transport, s.trial.clientConfig, 1), max(1, s.trial.size/floodShare))
+		},
+		server: reader,
+	}
+}
+
+func noTickets(t *trial) {
+	t.serverConfig.SessionTicketsDisabled = true
+	t.clientConfig.ClientSessionCache = nil
+}

@@ -1,0 +1,80 @@
+package torture
+
+import (
+	"crypto/tls"
+	"net"
+
+	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/tlsstream"
+)
+
+// A Conn is a TLS stream as its application sees it. *tls.Conn is one.
+type Conn interface {
+	net.Conn
+
+	// Handshake runs the handshake if it has not run yet.
+	Handshake() error
+}
+
+// A Stack is a TLS implementation, given as two makers.
+type Stack struct {
+	// Name stands in reports.
+	Name string
+
+	// Server makes the server's end of a TLS stream over conn. It does no I/O: Handshake does.
+	Server func(conn net.Conn, config *tls.Config) Conn
+
+	// Client makes the client's end. Only scenarios in which both ends are under test call it; in the others the
+	// client is crypto/tls or a scripted peer, for it stands for anybody's client. If nil, crypto/tls is the client
+	// everywhere.
+	Client func(conn net.Conn, config *tls.Config) Conn
+}
+
+// Stdlib returns stock crypto/tls, which fails every scenario: the control.
+func Stdlib() Stack {
+	return Stack{
+		Name:   "stdlib",
+		Server: func(conn net.Conn, config *tls.Config) Conn { return tls.Server(conn, config) },
+		Client: func(conn net.Conn, config *tls.Config) Conn { return tls.Client(conn, config) },
+	}
+}
+
+// Tlsstream returns the stack of package tlsstream, whose Conn never lets crypto/tls touch the transport.
+func Tlsstream() Stack {
+	return Stack{
+		Name:   "tlsstream",
+		Server: func(conn net.Conn, config *tls.Config) Conn { return tlsstream.Server(conn, config) },
+		Client: func(conn net.Conn, config *tls.Config) Conn { return tlsstream.Client(conn, config) },
+	}
+}
+
+// TlsstreamListener returns a plain *tls.Conn over a transport that defers. The server is what tlsstream.Listener
+// accepts, the client what a library makes that is given ticketdefer's conn and config.
+func TlsstreamListener() Stack {
+	return Stack{
+		Name: "tlsstream-listener",
+		Server: func(conn net.Conn, config *tls.Config) Conn {
+			accepted, err := tlsstream.NewListener(oneConn{conn: conn}, config).Accept()
+			if err != nil {
+				panic(err) // only oneConn could have failed
+			}
+			return accepted.(*tls.Conn)
+		},
+		Client: func(conn net.Conn, config *tls.Config) Conn {
+			return tls.Client(ticketdefer.WrapConn(conn), ticketdefer.WrapConfig(config))
+		},
+	}
+}
+
+// oneConn is a listener that accepts a conn that is there already.
+type oneConn struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
+
+// Stacks returns the stacks built in.
+func Stacks() []Stack {
+	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener()}
+}

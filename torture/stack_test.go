@@ -1,0 +1,49 @@
+package torture
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestTlsstream(t *testing.T)         { TestStack(t, Tlsstream()) }
+func TestTlsstreamListener(t *testing.T) { TestStack(t, TlsstreamListener()) }
+
+// The other half of TestStack: a scenario that a bad stack passes would prove nothing.
+func TestStdlibFailsEveryScenarioOnEveryNetwork(t *testing.T) {
+	report, err := Run(t.Context(), Plan{Stacks: []Stack{Stdlib()}, Runs: testRuns, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range report.Rows {
+		if row.Verdict == OK {
+			t.Errorf("%s over %s: crypto/tls passes", row.Scenario, row.Network)
+		}
+		if row.Threat == Blocking && row.DeadlockedRuns == 0 {
+			t.Errorf("%s over %s: no deadlock, but %v", row.Scenario, row.Network, row.FirstFailure)
+		}
+		if row.Threat == DataLoss && row.SilentLossRuns == 0 {
+			t.Errorf("%s over %s: no silent loss, but %v", row.Scenario, row.Network, row.FirstFailure)
+		}
+	}
+	if report.Status != DataFailed {
+		t.Errorf("status %v, want %v", report.Status, DataFailed)
+	}
+}
+
+func scenarioNamed(t *testing.T, name string) []Scenario {
+	t.Helper()
+	i := slices.IndexFunc(Scenarios(), func(s Scenario) bool { return s.Name == name })
+	if i < 0 {
+		t.Fatalf("no scenario %q", name)
+	}
+	return Scenarios()[i : i+1]
+}
+
+func networksNamed(t *testing.T, names ...string) []Network {
+	t.Helper()
+	networks := slices.DeleteFunc(Networks(), func(n Network) bool { return !slices.Contains(names, n.Name) })
+	if len(networks) != len(names) {
+		t.Fatalf("not all of %q are networks", names)
+	}
+	return networks
+}
