@@ -46,8 +46,8 @@ const smallTCPBuffer = 4096
 // The pipes' buffers hold less than the ticket of scenario huge-ticket and the answers of key-update-flood, and more
 // than a whole handshake.
 const (
-	pipeSendBuffer    = 32 << 10
-	pipeReceiveBuffer = 16 << 10
+	pipeSendBuffer    = 16 << 10
+	pipeReceiveBuffer = 8 << 10
 	pipeSegment       = 1460 // the payload of one Ethernet frame
 )
 

@@ -216,10 +216,12 @@ func (p *Plan) play(ctx context.Context, rows []*row) error {
 			}
 		})
 	}
+feed:
 	for _, j := range jobs {
 		select {
 		case queue <- j:
 		case <-ctx.Done():
+			break feed
 		}
 	}
 	close(queue)

@@ -59,7 +59,7 @@ func hugeTicket() Scenario {
 func lockstepHandshake() Scenario {
 	return Scenario{
 		Name:         "lockstep-handshake",
-		About:        "both ends under test; reads of 1 to 2048 bytes, with and without a client certificate; then a small upload",
+		About:        "both ends under test; reads of 1 to 2048 bytes (each of them if there are 512 runs), with and without a client certificate",
 		Threat:       Blocking,
 		On:           []On{{"lockstep", 0}},
 		TrialsPerRun: 8,

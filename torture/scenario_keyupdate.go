@@ -5,7 +5,7 @@ const (
 	updateEvery = 64 << 10
 
 	// floodShare is the part of a plan's size that a flood sends: each byte of it takes two records.
-	floodShare = 256
+	floodShare = 512
 )
 
 func uploadKeyUpdate() Scenario {
@@ -26,9 +26,9 @@ func uploadKeyUpdate() Scenario {
 func keyUpdateFlood() Scenario {
 	return Scenario{
 		Name:   "key-update-flood",
-		About:  "no tickets; the client sends one byte and one KeyUpdate request for each 256 bytes of size, and never reads",
+		About:  "no tickets; the client sends one byte and one KeyUpdate request for each 512 bytes of size, and never reads",
 		Threat: Blocking,
-		On:     []On{{"tcp-small", 256 << 10}, {"pipe-strict", 768 << 10}, {"pipe-linux", 768 << 10}},
+		On:     []On{{"tcp-small", 512 << 10}, {"pipe-strict", 768 << 10}, {"pipe-linux", 768 << 10}},
 		setup:  noTickets,
 		client: func(s *side) error {
 			return uploadOver(s, newPuppet(s.transport, s.trial.clientConfig, 1), max(1, s.trial.size/floodShare))

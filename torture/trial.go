@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 )
 
@@ -34,12 +35,12 @@ type trial struct {
 }
 
 const (
-	// stillTicks is in how many parts StallAfter is cut. Ticks that the machine was too busy to deliver do not count,
-	// so a starved process does not look like a deadlocked one.
+	// stillTicks is in how many parts StallAfter is cut. A part counts when the scheduler has also come round to the
+	// watchdog, so that a starved process does not look like a deadlocked one.
 	stillTicks = 8
 
-	// lockPatience is how many times longer a side may wait outside of the transport: it may be runnable and starved
-	// there, and not blocked on a lock.
+	// lockPatience is how many times longer a run may be still whose sides are not known to wait for each other: a side
+	// may be blocked on a lock, or be starved.
 	lockPatience = 4
 
 	// abandonAfter is how long a stack may take to return from its calls once its transport is closed. Stock
@@ -105,13 +106,14 @@ func (t *trial) watch(ctx context.Context) (stuck string, returned bool) {
 		if ctx.Err() != nil {
 			break
 		}
+		runtime.Gosched()
 		now := t.moves()
 		if now != last {
 			last, still = now, 0
 			continue
 		}
 		still++
-		if still >= stillTicks*lockPatience || still >= stillTicks && t.inTransport() {
+		if still >= stillTicks*lockPatience || still >= stillTicks && t.blocked() {
 			stuck = t.client.describe() + ", " + t.server.describe()
 		}
 	}
@@ -136,18 +138,30 @@ func (t *trial) moves() int64 {
 	return t.client.transport.watched().moves.Load() + t.server.transport.watched().moves.Load()
 }
 
-// inTransport reports whether each side that has not ended waits in a call of its transport.
-func (t *trial) inTransport() bool {
+// blocked reports whether the sides that have not ended all wait in calls of their transports.
+func (t *trial) blocked() bool {
+	ended := false
 	for _, s := range []*side{t.client, t.server} {
 		select {
 		case <-s.done:
+			ended = true
+			continue
 		default:
-			if s.transport.watched().where() == "" {
-				return false
-			}
+		}
+		if s.transport.watched().where() == "" {
+			return false
+		}
+		if waits, known := s.transport.waits(); known && !waits {
+			return false
 		}
 	}
-	return true
+	if _, known := t.client.transport.waits(); !known {
+		return true
+	}
+	// On a pipe, a call whose peer has closed is about to return, and so are a Write and a Read that have met.
+	client, server := t.client.transport.watched(), t.server.transport.watched()
+	meet := client.writing.Load() > 0 && server.reading.Load() > 0 || server.writing.Load() > 0 && client.reading.Load() > 0
+	return !ended && !meet
 }
 
 // random returns a generator for what the trial's setup chooses.

@@ -38,11 +38,19 @@ func writeJSON(w io.Writer, flags *tortureFlags, report *torture.Report) error {
 func writeText(w io.Writer, flags *tortureFlags, report *torture.Report) error {
 	out := &errWriter{w: w}
 	report.WriteTable(out)
-	heading := "\nThe first failure of each row, and the command that repeats it:\n"
+	heading := "\nHow a row failed, and the command that repeats it:\n"
+	shown := make(map[torture.Threat]bool)
 	for i := range report.Rows {
 		row := &report.Rows[i]
 		if row.FirstFailure == nil {
 			continue
+		}
+		if row.Role == torture.Control {
+			// What was expected needs one example of each kind.
+			if shown[row.Threat] {
+				continue
+			}
+			shown[row.Threat] = true
 		}
 		fmt.Fprintf(out, "%s%s over %s, %s: %v\n    %s\n", heading, row.Scenario, row.Network, row.Stack, row.FirstFailure.Verdict, flags.repeat(row))
 		heading = ""
