@@ -1,7 +1,6 @@
 package ticketdefer
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -11,82 +10,6 @@ import (
 
 	"golang.org/x/net/nettest"
 )
-
-// A clogged transport takes no bytes once it is told so: its Write waits until
-// it is closed. blocked tells that one waits.
-type clogged struct {
-	net.Conn
-	mu      sync.Mutex
-	clog    bool
-	blocked chan struct{}
-	closed  chan struct{}
-	once    sync.Once
-}
-
-func newClogged(conn net.Conn) *clogged {
-	return &clogged{Conn: conn, blocked: make(chan struct{}, 1), closed: make(chan struct{})}
-}
-
-func (c *clogged) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	clog := c.clog
-	c.mu.Unlock()
-	if !clog {
-		return c.Conn.Write(p)
-	}
-	select {
-	case c.blocked <- struct{}{}:
-	default:
-	}
-	<-c.closed
-	return 0, net.ErrClosed
-}
-
-func (c *clogged) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
-}
-
-// Close breaks a Write that is blocked in the transport, and everything that
-// waits behind it.
-func TestCloseFreesABlockedWrite(t *testing.T) {
-	a, b := tcpPair(t)
-	transport := newClogged(a)
-	conn := WrapConn(transport)
-	server := tls.Server(conn, WrapConfig(testCA.ServerConfig()))
-	p := newPuppetClient(t, server, b, resumable())
-	transport.mu.Lock()
-	transport.clog = true
-	transport.mu.Unlock()
-
-	var waiting sync.WaitGroup
-	results := make(chan error, 3)
-	call := func(f func() error) {
-		waiting.Go(func() { results <- f() })
-	}
-	call(func() error { _, err := server.Write(make([]byte, 100)); return err })
-	<-transport.blocked
-	call(conn.FlushTickets)
-	call(func() error { _, err := io.ReadFull(server, make([]byte, 5)); return err })
-	// The Read that answers this waits for crypto/tls's write lock.
-	mustWrite(t, p, p.sealData(p.sealUpdate(nil, keyUpdateRequested), "five!"))
-	if err := server.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	waiting.Wait()
-	failed := 0
-	for range 3 {
-		if <-results != nil {
-			failed++
-		}
-	}
-	if failed < 2 {
-		t.Errorf("%d of 3 calls failed, want the Write and the flush at least", failed)
-	}
-	if n, err := conn.Write([]byte("late")); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Write after Close = %d, %v", n, err)
-	}
-}
 
 // A transport that is closed without close_notify, in a Write or after a failed
 // handshake, drops what is held. Nothing behind it may leave alone: the peer

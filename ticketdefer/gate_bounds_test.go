@@ -51,6 +51,22 @@ func TestBoundedFewKeyUpdatesAreNotTouched(t *testing.T) {
 	})
 }
 
+// When nothing is held, nothing is kept.
+func TestIdleCostsNothing(t *testing.T) {
+	forEachGate(t, func(t *testing.T, s *stack) {
+		s.handshake()
+		s.ticket(60000, maxPlaintext, 0)
+		for range 10 {
+			s.update(0)
+		}
+		s.data(make([]byte, maxPlaintext), 0)
+		g := s.gate
+		if g.held != nil || g.frames.partial != nil || g.sealed != nil || g.candidates != nil || g.afterFirst != nil {
+			t.Errorf("kept: held %d, partial %d, sealed %d, candidates %d", cap(g.held), cap(g.frames.partial), cap(g.sealed), cap(g.candidates))
+		}
+	})
+}
+
 // A stack that sends tickets without end, or one message without end, does not
 // make the gate hold them without end; nothing is lost on the way.
 func TestBoundedHeldTickets(t *testing.T) {

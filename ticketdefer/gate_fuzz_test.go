@@ -146,7 +146,7 @@ func FuzzGateRechunking(f *testing.F) {
 			p[at] ^= flip
 		}
 
-		run := func(cuts []byte) (due []byte, stats Stats, failed error, partial int) {
+		run := func(cuts []byte) (due []byte, stats Stats, partial int, failed error) {
 			g := NewServerGate()
 			g.AddSecret(secret)
 			for _, chunk := range chunks(p, cuts) {
@@ -159,10 +159,10 @@ func FuzzGateRechunking(f *testing.F) {
 			}
 			stats = g.Stats()
 			stats.Alerts = 0 // outside of the epoch counted as well as one can
-			return due, stats, failed, len(g.frames.partial)
+			return due, stats, len(g.frames.partial), failed
 		}
-		want, wantStats, wantErr, wantPartial := run(nil)
-		got, gotStats, gotErr, gotPartial := run(cuts)
+		want, wantStats, wantPartial, wantErr := run(nil)
+		got, gotStats, gotPartial, gotErr := run(cuts)
 		if wantErr != nil || gotErr != nil {
 			if wantErr != gotErr {
 				t.Fatalf("errors %v and %v", wantErr, gotErr)

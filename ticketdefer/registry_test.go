@@ -57,6 +57,7 @@ func replay(t *testing.T, n int, change func(i int, server, client *tls.Config))
 		a, b := tcpPair(t)
 		conn := WrapConn(a)
 		conns = append(conns, conn)
+		t.Cleanup(func() { conn.Close() })
 		serverConfig, clientConfig := serverConfig.Clone(), resumable()
 		clientConfig.Rand = sameRandom{}
 		change(i, serverConfig, clientConfig)
@@ -85,7 +86,7 @@ func replay(t *testing.T, n int, change func(i int, server, client *tls.Config))
 // deferred, in whatever order their secrets come.
 func TestReplayedClientRandomIsDeferred(t *testing.T) {
 	for name, prepare := range handshakes {
-		for _, n := range []int{2, maxSameRandom} {
+		for _, n := range []int{2, maxCandidates} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
 				conns := replay(t, n, func(_ int, server, client *tls.Config) { prepare(server, client) })
 				for i, conn := range conns {
@@ -247,6 +248,7 @@ func TestKeyLogWriterIsChained(t *testing.T) {
 			run := func(w io.Writer) error {
 				a, b := tcpPair(t)
 				conn := WrapConn(a)
+				defer conn.Close()
 				serverConfig := testCA.ServerConfig()
 				serverConfig.KeyLogWriter = w
 				server, client := tls.Server(conn, wrap(serverConfig, conn)), tls.Client(b, resumable())

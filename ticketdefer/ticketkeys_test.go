@@ -69,25 +69,34 @@ func setKeys(keys ...byte) func(*tls.Config) {
 	}
 }
 
-// keyPlans say what happens to the keys before the first connection, and
-// before the third and the fifth.
-var keyPlans = map[string][3]func(*tls.Config){
-	"automatic":                     {},
-	"SessionTicketKey":              {func(c *tls.Config) { c.SessionTicketKey = [32]byte{9} }},
-	"set before":                    {setKeys(1)},
-	"set later":                     {nil, setKeys(1)},
-	"SessionTicketKey, then set":    {func(c *tls.Config) { c.SessionTicketKey = [32]byte{9} }, setKeys(1)},
-	"rotated, old key kept":         {setKeys(1), setKeys(2, 1)},
-	"rotated, old key retired":      {setKeys(1), setKeys(2)},
-	"rotated, old key retired late": {setKeys(1), setKeys(2, 1), setKeys(3, 2)},
-	"a day passes":                  {nil, passTime(25 * time.Hour)},
-	"more than a week passes":       {nil, passTime(25 * time.Hour), passTime(8 * 24 * time.Hour)},
-	"tickets disabled":              {func(c *tls.Config) { c.SessionTicketsDisabled = true }},
+// A keyPlan says what happens before the first, the third and the fifth connection.
+type keyPlan struct {
+	keys [3]func(*tls.Config)
+	pass [3]time.Duration // on the server's clock
 }
 
-// passTime is no operation on a Config: the plan's runner sees the difference.
-func passTime(d time.Duration) func(*tls.Config) {
-	return func(c *tls.Config) { c.Time().Add(d) }
+func keys(ops ...func(*tls.Config)) (p keyPlan) {
+	copy(p.keys[:], ops)
+	return p
+}
+
+var keyPlans = map[string]keyPlan{
+	"automatic":                     {},
+	"SessionTicketKey":              keys(legacyKey),
+	"set before":                    keys(setKeys(1)),
+	"set later":                     keys(nil, setKeys(1)),
+	"SessionTicketKey, then set":    keys(legacyKey, setKeys(1)),
+	"rotated, old key kept":         keys(setKeys(1), setKeys(2, 1)),
+	"rotated, old key retired":      keys(setKeys(1), setKeys(2)),
+	"rotated, old key retired late": keys(setKeys(1), setKeys(2, 1), setKeys(3, 2)),
+	"a day passes":                  {pass: [3]time.Duration{1: 25 * time.Hour}},
+	"more than a week passes":       {pass: [3]time.Duration{1: 25 * time.Hour, 2: 8 * 24 * time.Hour}},
+	"tickets disabled":              keys(func(c *tls.Config) { c.SessionTicketsDisabled = true }),
+}
+
+func legacyKey(c *tls.Config) {
+	//lint:ignore SA1019 users still set it
+	c.SessionTicketKey = [32]byte{9}
 }
 
 // keyRunners are the ways to serve; each returns what a connection runs with.
@@ -118,19 +127,12 @@ func resumes(t *testing.T, runner, holder, plan string, version uint16) (row []s
 	steps := keyPlans[plan]
 	h := holders[holder](base)
 	apply := func(inUse *tls.Config, i int) {
-		switch {
-		case steps[i] == nil:
-		case plan == "a day passes" && i > 0, plan == "more than a week passes" && i > 0:
-			shift += []time.Duration{0, 25 * time.Hour, 8 * 24 * time.Hour}[i]
-		default:
-			h.do(inUse, steps[i])
+		shift += steps.pass[i]
+		if steps.keys[i] != nil {
+			h.do(inUse, steps.keys[i])
 		}
 	}
-	if h.remember != nil || holder == "shared" {
-		apply(nil, 0)
-	} else {
-		apply(base, 0)
-	}
+	apply(base, 0)
 	inUse, each := keyRunners[runner](base)
 	clientConfig := resumable()
 	clientConfig.MaxVersion = version

@@ -315,7 +315,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 func (c *Conn) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	local, remote := c.engine.wire.LocalAddr(), c.engine.wire.RemoteAddr() // never nil
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
 }
 
 // ReadFrom writes what it reads from r, up to its EOF, with a Write for each

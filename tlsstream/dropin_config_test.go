@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/ticketdefer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
@@ -226,18 +227,18 @@ func TestKeyLogWritersErrorIsKept(t *testing.T) {
 func TestVerifyConnectionIsKept(t *testing.T) {
 	t.Parallel()
 	errRefused := errors.New("refused")
-	client, server := tlsPipe(t)
-	_ = server
 	clientConfig := testCA.ClientConfig()
 	clientConfig.VerifyConnection = func(tls.ConnectionState) error { return errRefused }
-	c := tlsstream.Client(client.NetConn(), clientConfig)
-	defer c.Close()
+	a, b := membio.Pipe(wide(1 << 16))
+	client, server := tlsstream.Client(a, clientConfig), tlsstream.Server(b, testCA.ServerConfig())
+	defer client.Close()
+	defer server.Close()
 	done := make(chan error, 1)
 	go func() {
 		_, err := io.ReadAll(server)
 		done <- err
 	}()
-	if err := c.Handshake(); !errors.Is(err, errRefused) {
+	if err := client.Handshake(); !errors.Is(err, errRefused) {
 		t.Errorf("the client: %v", err)
 	}
 	if err := <-done; !isRemoteAlert(err) {

@@ -3,6 +3,7 @@ package tlsstream_test
 import (
 	"crypto/tls"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/deferredtls/deferredtls/ticketdefer"
@@ -126,4 +127,71 @@ func newRequestingStock(t testing.TB) (requestingPeer, *tls.Conn, *memoryConn) {
 		t.Fatal(err)
 	}
 	return requestingPeer{client, log.epoch(t, "CLIENT", client.ConnectionState())}, server, transport
+}
+
+// One goroutine feeds and reads, which makes answers to KeyUpdates, while another
+// writes and takes, and a third looks at the counters: nothing is reordered.
+func TestEngineReadsAndWritesAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 1500
+	peer, other := newRequestingPeer(t, true)
+	var requests []byte
+	for i := range n {
+		requests = peer.out.Seal(sealKeyUpdate(t, peer.out, requests), typeData, []byte{byte(i)})
+	}
+	want := randomBytes(1, 1<<20)
+	var got, wire []byte
+	stop := make(chan struct{})
+	var looking, working sync.WaitGroup
+	looking.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				other.Stats()
+				other.Pending()
+				other.ConnectionState()
+			}
+		}
+	})
+	working.Go(func() {
+		for len(requests) > 0 {
+			k, _ := other.Feed(requests[:min(100, len(requests))])
+			requests = requests[k:]
+			part, err := readReady(other)
+			if err != tlsstream.ErrWantRead {
+				t.Errorf("Read: %v", err)
+				return
+			}
+			got = append(got, part...)
+		}
+	})
+	working.Go(func() {
+		for rest := want; len(rest) > 0; {
+			k, err := other.Write(rest[:min(700, len(rest))])
+			if err != nil && err != tlsstream.ErrWantWrite {
+				t.Errorf("Write: %v", err)
+				return
+			}
+			rest = rest[k:]
+			wire = append(wire, takeAll(other)...)
+		}
+	})
+	working.Wait()
+	close(stop)
+	looking.Wait()
+	mustEqual(t, "what the engine read", got, requested(n))
+
+	var read []byte
+	for len(wire) > 0 {
+		k, _ := peer.Feed(wire)
+		wire = wire[k:]
+		part, err := readReady(peer.Engine)
+		if err != tlsstream.ErrWantRead {
+			t.Fatalf("the peer: %v", err)
+		}
+		read = append(read, part...)
+	}
+	mustEqual(t, "what the engine wrote", read, want)
 }

@@ -129,27 +129,36 @@ func TestHandshakeContext(t *testing.T) {
 			b.Close()
 		}
 	})
-	t.Run("another goroutine's", func(t *testing.T) {
-		// A context ends the wait for a handshake that another call runs, and
-		// leaves that alone.
+	t.Run("waiting for another goroutine's", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := membio.Pipe(wide(1 << 20))
+			defer a.Close()
 			server := tlsstream.Server(b, testCA.ServerConfig())
 			first := make(chan error, 1)
 			go func() { first <- server.Handshake() }()
 			synctest.Wait()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if err := server.HandshakeContext(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			mustTake(t, "HandshakeContext", time.Second, func() {
+				if err := server.HandshakeContext(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("HandshakeContext: %v", err)
+				}
+			})
+			server.Close()
+			if err := <-first; err == nil {
+				t.Error("the other handshake succeeded")
+			}
+		})
+	})
+	t.Run("over before it begins", func(t *testing.T) {
+		client, server := tlsPipe(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, c := range []*tlsstream.Conn{client, server} {
+			if err := c.HandshakeContext(ctx); !errors.Is(err, context.Canceled) {
 				t.Errorf("HandshakeContext: %v", err)
 			}
-			client := stockStack.client(a, testCA.ClientConfig())
-			if err := errors.Join(client.Handshake(), <-first); err != nil {
-				t.Errorf("the handshake that was waited for: %v", err)
-			}
-			server.Close()
-			a.Close()
-		})
+		}
 	})
 	t.Run("afterwards", func(t *testing.T) {
 		client, server := tlsPipe(t)

@@ -112,11 +112,19 @@ func wide(n int) membio.PipeOptions {
 	return membio.PipeOptions{A: side, B: side}
 }
 
-// handshakeBoth runs both handshakes at once.
+// handshakeBoth runs both handshakes at once. If one fails, it closes that side's
+// transport, and so ends the other.
 func handshakeBoth(client, server secureConn) error {
+	run := func(c secureConn) error {
+		err := c.Handshake()
+		if err != nil {
+			c.NetConn().Close()
+		}
+		return err
+	}
 	done := make(chan error, 1)
-	go func() { done <- server.Handshake() }()
-	return errors.Join(client.Handshake(), <-done)
+	go func() { done <- run(server) }()
+	return errors.Join(run(client), <-done)
 }
 
 // ticketConfigs are configurations with which the server sends tickets: its

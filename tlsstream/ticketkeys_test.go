@@ -3,27 +3,46 @@ package tlsstream_test
 import (
 	"crypto/tls"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
 // A ticketPath makes one connection, on which the client gets a ticket, and
-// reports whether it was resumed.
+// reports whether it was resumed, or that the handshake failed.
 type ticketPath struct {
 	name    string
-	connect func(t *testing.T, clientConfig, serverConfig *tls.Config) (resumed bool)
+	connect func(t *testing.T, clientConfig, serverConfig *tls.Config) handshakeKind
+}
+
+type handshakeKind string
+
+const (
+	full    handshakeKind = "full"
+	resumed handshakeKind = "resumed"
+	failed  handshakeKind = "failed"
+)
+
+func kindOf(state tls.ConnectionState) handshakeKind {
+	if state.DidResume {
+		return resumed
+	}
+	return full
 }
 
 func stackPath(s stack) ticketPath {
-	return ticketPath{s.name, func(t *testing.T, clientConfig, serverConfig *tls.Config) bool {
+	return ticketPath{s.name, func(t *testing.T, clientConfig, serverConfig *tls.Config) handshakeKind {
 		t.Helper()
 		a, b := membio.Pipe(wide(1 << 20))
 		client, server := stockStack.client(a, clientConfig), s.server(b, serverConfig)
+		defer client.Close()
+		defer server.Close()
 		if err := handshakeBoth(client, server); err != nil {
-			t.Fatal(err)
+			return failed
 		}
 		if _, err := server.Write([]byte{1}); err != nil {
 			t.Fatal(err)
@@ -31,18 +50,28 @@ func stackPath(s stack) ticketPath {
 		if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
-		resumed := server.ConnectionState().DidResume
-		client.Close()
-		server.Close()
-		return resumed
+		return kindOf(server.ConnectionState())
 	}}
 }
 
-var enginePath = ticketPath{"engine", func(t *testing.T, clientConfig, serverConfig *tls.Config) bool {
+var enginePath = ticketPath{"engine", func(t *testing.T, clientConfig, serverConfig *tls.Config) handshakeKind {
 	t.Helper()
-	client, server := newEngines(t, clientConfig, serverConfig, everything)
+	client, server := tlsstream.NewClientEngine(clientConfig), tlsstream.NewServerEngine(serverConfig)
+	defer client.Close()
+	defer server.Close()
+	for !client.ConnectionState().HandshakeComplete || !server.ConnectionState().HandshakeComplete {
+		clientErr := client.Handshake()
+		carry(t, client, server, everything, nil)
+		serverErr := server.Handshake()
+		carry(t, server, client, everything, nil)
+		for _, err := range []error{clientErr, serverErr} {
+			if err != nil && err != tlsstream.ErrWantRead {
+				return failed
+			}
+		}
+	}
 	send(t, server, client, []byte{1}, everything)
-	return server.ConnectionState().DidResume
+	return kindOf(server.ConnectionState())
 }}
 
 // ticketScenarios connect several times while the server's keys change.
@@ -56,6 +85,7 @@ var ticketScenarios = []struct {
 		connect()
 	}},
 	{"SessionTicketKey", func(server *tls.Config, connect func()) {
+		//lint:ignore SA1019 users still set it
 		server.SessionTicketKey = [32]byte{1}
 		connect()
 		connect()
@@ -129,7 +159,7 @@ func TestTicketKeysAreAsWithCryptoTLS(t *testing.T) {
 			for _, scenario := range ticketScenarios {
 				t.Run(tls.VersionName(version)+"/"+server.name+"/"+scenario.name, func(t *testing.T) {
 					t.Parallel()
-					resumed := func(path ticketPath) (history []bool) {
+					history := func(path ticketPath) (history []handshakeKind) {
 						clientConfig, _ := ticketConfigs()
 						serverConfig, keys := server.make()
 						clientConfig.MaxVersion = version
@@ -140,10 +170,10 @@ func TestTicketKeysAreAsWithCryptoTLS(t *testing.T) {
 						})
 						return history
 					}
-					want := resumed(stackPath(stockStack))
+					want := history(stackPath(stockStack))
 					for _, path := range []ticketPath{stackPath(streamStack), stackPath(listenerStack), enginePath} {
-						if diff := cmp.Diff(want, resumed(path)); diff != "" {
-							t.Errorf("%s: DidResume, -crypto/tls +got:\n%s", path.name, diff)
+						if diff := cmp.Diff(want, history(path)); diff != "" {
+							t.Errorf("%s: connections, -crypto/tls +got:\n%s", path.name, diff)
 						}
 					}
 				})
@@ -155,20 +185,20 @@ func TestTicketKeysAreAsWithCryptoTLS(t *testing.T) {
 // The scenarios are no test if crypto/tls resumes never, or always.
 func TestTicketKeysAreAsWithCryptoTLSControl(t *testing.T) {
 	t.Parallel()
-	want := map[string][]bool{
-		"automatic":        {false, true, true},
-		"SessionTicketKey": {false, true},
-		"set before":       {false, true},
-		"set later":        {false, false, true},
-		"set twice":        {false, true, true, false, true},
-		"disabled":         {false, false},
+	want := map[string][]handshakeKind{
+		"automatic":        {full, resumed, resumed},
+		"SessionTicketKey": {full, resumed},
+		"set before":       {full, resumed},
+		"set later":        {full, full, resumed},
+		"set twice":        {full, resumed, resumed, full, resumed},
+		"disabled":         {full, full},
 	}
-	got := map[string][]bool{}
+	got := map[string][]handshakeKind{}
 	for _, scenario := range ticketScenarios {
 		clientConfig, serverConfig := ticketConfigs()
 		scenario.run(serverConfig, func() {
-			resumed := stackPath(stockStack).connect(t, clientConfig, serverConfig)
-			got[scenario.name] = append(got[scenario.name], resumed)
+			outcome := stackPath(stockStack).connect(t, clientConfig, serverConfig)
+			got[scenario.name] = append(got[scenario.name], outcome)
 		})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -195,15 +225,39 @@ func TestSessionHooksAreKept(t *testing.T) {
 			}
 			return ss, err
 		}
-		history := []bool{
+		history := []handshakeKind{
 			path.connect(t, clientConfig, serverConfig),
 			path.connect(t, clientConfig, serverConfig),
 		}
-		if diff := cmp.Diff([]bool{false, true}, history); diff != "" {
-			t.Errorf("%s: DidResume, -want +got:\n%s", path.name, diff)
+		if diff := cmp.Diff([]handshakeKind{full, resumed}, history); diff != "" {
+			t.Errorf("%s: connections, -want +got:\n%s", path.name, diff)
 		}
 		if wrapped != 2 || unwrapped != 1 {
 			t.Errorf("%s: WrapSession called %d times, UnwrapSession %d", path.name, wrapped, unwrapped)
 		}
+	}
+}
+
+// Keys may be changed while connections are made: the race detector judges.
+func TestTicketKeysMayChangeAtAnyTime(t *testing.T) {
+	t.Parallel()
+	for _, server := range ticketServers[:2] {
+		serverConfig, keys := server.make()
+		cheap(serverConfig, keys)
+		var all sync.WaitGroup
+		for i := range byte(2) {
+			for _, path := range []ticketPath{stackPath(streamStack), stackPath(listenerStack), enginePath} {
+				all.Go(func() {
+					clientConfig, _ := ticketConfigs()
+					for range 3 {
+						if path.connect(t, clientConfig, serverConfig) == failed {
+							t.Errorf("%s, %s: the handshake failed", server.name, path.name)
+						}
+						keys.SetSessionTicketKeys([][32]byte{{i}, {i + 1}})
+					}
+				})
+			}
+		}
+		all.Wait()
 	}
 }

@@ -107,3 +107,79 @@ func TestCopyOfATruncatedStreamFails(t *testing.T) {
 	}
 	client.Close()
 }
+
+// A lastWords is a transport that returns its last bytes together with the error
+// behind them, as io.Reader allows, and must not be read again.
+type lastWords struct {
+	net.Conn
+	err  error // in place of the end of the stream
+	over bool
+}
+
+var errReadAgain = errors.New("read again after an error")
+
+func (c *lastWords) Read(p []byte) (n int, err error) {
+	if c.over {
+		return 0, errReadAgain
+	}
+	for n < len(p) && err == nil {
+		var k int
+		k, err = c.Conn.Read(p[n:])
+		n += k
+	}
+	if err == io.EOF && c.err != nil {
+		err = c.err
+	}
+	c.over = err != nil
+	return n, err
+}
+
+// Bytes that come together with an error are read before it is returned.
+func TestBytesThatComeWithAnError(t *testing.T) {
+	t.Parallel()
+	errTransport := errors.New("transport")
+	for _, c := range []struct {
+		name        string
+		closeNotify bool
+		err, want   error
+	}{
+		{"close_notify and EOF", true, nil, io.EOF},
+		{"EOF", false, nil, tlsstream.ErrTruncated},
+		{"other", false, errTransport, errTransport},
+		{"close_notify and other", true, errTransport, io.EOF},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := membio.Pipe(wide(1 << 20))
+			transport := &switchable{Conn: b}
+			client, server := stockStack.client(a, testCA.ClientConfig()), tlsstream.Server(transport, testCA.ServerConfig())
+			defer server.Close()
+			if err := handshakeBoth(client, server); err != nil {
+				t.Fatal(err)
+			}
+			want := randomBytes(1, 50_000)
+			client.Write(want)
+			if c.closeNotify {
+				client.CloseWrite()
+			}
+			a.CloseWrite()
+			transport.Conn = &lastWords{Conn: b, err: c.err}
+			var got []byte
+			p := make([]byte, 10_000)
+			var err error
+			for err == nil {
+				var n int
+				n, err = server.Read(p)
+				got = append(got, p[:n]...)
+			}
+			mustEqual(t, "data", got, want)
+			if !errors.Is(err, c.want) {
+				t.Errorf("Read at the end: %v, want %v", err, c.want)
+			}
+			a.Close()
+		})
+	}
+}
+
+// A switchable is a transport that can be replaced while nobody uses it.
+type switchable struct{ net.Conn }
