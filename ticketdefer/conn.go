@@ -35,6 +35,7 @@ type Conn struct {
 	// direction sees a ClientHello, and replaced under writing.
 	session atomic.Pointer[session]
 	closed  atomic.Bool
+	ending  atomic.Bool // Abort was called
 
 	// Guarded by writing.
 	sniffOut helloSniffer // of a client's own ClientHello
@@ -42,7 +43,8 @@ type Conn struct {
 	due      [][]byte     // empty between calls
 
 	// Owned by Read; crypto/tls has one reader at a time.
-	sniffIn helloSniffer
+	sniffIn     helloSniffer
+	serverHello []byte // what a client has received, up to its cipher suite
 }
 
 // WrapConn returns a Conn over conn.
@@ -76,12 +78,17 @@ func (l *listener) Accept() (net.Conn, error) {
 // Read reads from the transport.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.transport.Read(p)
-	if n > 0 {
-		if s := c.session.Load(); s == nil || s.gate.Closed() {
-			if _, _, found := c.sniffIn.sniff(p[:n]); found {
-				c.begin(newSession(c.sniffIn.random(), NewServerGate()))
-			}
+	if n == 0 {
+		return n, err
+	}
+	switch s := c.session.Load(); {
+	case s == nil || s.gate.Closed():
+		if _, _, found := c.sniffIn.sniff(p[:n]); found {
+			c.begin(newSession(c.sniffIn.random(), NewServerGate()))
 		}
+	case s.gate.client && len(c.serverHello) < serverHelloPrefix:
+		c.serverHello = append(c.serverHello, p[:min(n, serverHelloPrefix-len(c.serverHello))]...)
+		s.gate.noteInboundHello(c.serverHello)
 	}
 	return n, err
 }
@@ -143,14 +150,25 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case len(due) == 0:
 		return len(p), nil
 	case len(due) == 1 && len(due[0]) == len(p):
-		return c.transport.Write(p)
+		n, err := c.transport.Write(p)
+		c.keepForAbort(p[n:])
+		return n, err
 	}
 	last := len(due) - 1
 	c.transport.Queue(due[:last]...)
-	if _, err := c.transport.Write(due[last]); err != nil {
+	if n, err := c.transport.Write(due[last]); err != nil {
+		c.keepForAbort(due[last][n:])
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// keepForAbort keeps the rest of what Abort has cut short, so that its alert
+// comes at the end of a record.
+func (c *Conn) keepForAbort(rest []byte) {
+	if len(rest) > 0 && c.ending.Load() {
+		c.transport.Queue(rest)
+	}
 }
 
 // FlushTickets sends what is held, without waiting for application data. It
@@ -196,6 +214,57 @@ func (c *Conn) expectECH() {
 	}
 }
 
+// Abort ends the TLS session with a fatal alert and closes the transport (RFC
+// 8446 6.2). What was written and held goes out first. A Write in progress
+// returns with a timeout; deadlines set from now on have no effect. Abort waits
+// up to send for the transport to take everything, then up to drain for the peer's
+// FIN, for a close with unread input would send a RST that can overtake the
+// alert. The transport is closed in every case.
+//
+// The error is ErrNoKeys if the alert cannot be sealed, and ErrEnded if
+// close_notify or an alert went before it.
+func (c *Conn) Abort(description uint8, send, drain time.Duration) error {
+	if !c.ending.CompareAndSwap(false, true) {
+		return ErrEnded
+	}
+	err := c.abort(description, send, drain)
+	if closeErr := c.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (c *Conn) abort(description uint8, send, drain time.Duration) error {
+	s := c.session.Load()
+	if s == nil {
+		return ErrNoKeys
+	}
+	past := time.Unix(1, 0)
+	if err := c.transport.SetDeadline(past); err != nil {
+		return err // a Write in progress could not be brought back
+	}
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	due, err := s.gate.Abort(description, 0, nil)
+	if err != nil {
+		return err
+	}
+	c.transport.Queue(due...)
+	if err := c.transport.SetWriteDeadline(time.Now().Add(send)); err != nil {
+		return err
+	}
+	if err := c.transport.Flush(); err != nil {
+		return err
+	}
+	if drain <= 0 || c.transport.CloseWrite() != nil {
+		return nil
+	}
+	if err := c.transport.SetReadDeadline(time.Now().Add(drain)); err != nil {
+		return err
+	}
+	return membio.Drain(c.transport)
+}
+
 // Close closes the transport. Held records that no close_notify took along are
 // dropped, and the traffic secrets are overwritten.
 func (c *Conn) Close() error {
@@ -223,8 +292,28 @@ func (c *Conn) CloseRead() error { return c.transport.CloseRead() }
 // NetConn returns the transport. Writing to it breaks the TLS stream.
 func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
 
-func (c *Conn) LocalAddr() net.Addr                { return c.transport.LocalAddr() }
-func (c *Conn) RemoteAddr() net.Addr               { return c.transport.RemoteAddr() }
-func (c *Conn) SetDeadline(t time.Time) error      { return c.transport.SetDeadline(t) }
-func (c *Conn) SetReadDeadline(t time.Time) error  { return c.transport.SetReadDeadline(t) }
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.transport.SetWriteDeadline(t) }
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
+
+// SetDeadline sets the transport's deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.transport.SetDeadline, t) }
+
+// SetReadDeadline sets the transport's deadline for Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetReadDeadline, t)
+}
+
+// SetWriteDeadline sets the transport's deadline for Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetWriteDeadline, t)
+}
+
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	if c.ending.Load() {
+		return nil // Abort sets its own
+	}
+	return set(t)
+}

@@ -107,6 +107,11 @@ type Gate struct {
 	messages   messageScanner
 	candidates []*candidate
 	trials     int
+	aborted    bool // see Abort
+
+	// What Abort needs before the epoch is found.
+	suite           uint16
+	handshakeSecret []byte // a client's *_HANDSHAKE_TRAFFIC_SECRET
 
 	inner *Epoch // crypto/tls seals in it; nil before the epoch
 	wire  *Epoch // the peer opens in it; nil while it is the same as inner
@@ -224,12 +229,20 @@ func (g *Gate) judge(record []byte) (action, error) {
 			return actHold, nil
 		case recordAlert:
 			g.alerts.Add(1)
+		case recordHandshake:
+			if suite := CipherSuiteOf(record); suite != 0 {
+				g.suite = suite // a server's own
+			}
 		}
 		contentType, content, ok := g.openFirst(record)
 		if !ok {
 			return actPass, nil
 		}
 		return g.judgeContent(record, contentType, content)
+	case phaseClosed:
+		if g.aborted {
+			return actDiscard, nil
+		}
 	case phaseStream:
 		// Only a KeyUpdate or an alert changes anything, and their lengths
 		// are known; others need no opening unless they are sealed again.
@@ -474,6 +487,14 @@ func (g *Gate) turnOff(why Deferral) {
 	g.wipeCandidates()
 }
 
+// HasSecret reports whether a traffic secret of the application epoch has come:
+// the server's flight has been computed, or verified.
+func (g *Gate) HasSecret() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inner != nil || len(g.candidates) > 0
+}
+
 // searching reports whether a traffic secret would still be of use.
 func (g *Gate) searching() bool {
 	g.mu.Lock()
@@ -517,6 +538,8 @@ func (g *Gate) Wipe() {
 }
 
 func (g *Gate) wipeCandidates() {
+	clear(g.handshakeSecret)
+	g.handshakeSecret = nil
 	for _, c := range g.candidates {
 		c.wipe()
 	}

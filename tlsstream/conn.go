@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
 )
 
 // Theory of operation.
@@ -75,11 +77,26 @@ type Conn struct {
 	closing atomic.Bool // Close was called
 
 	// Guarded by reading.
-	timeout  error // why the transport had nothing for this Read
-	laterErr error // of a transport that gave bytes with it
+	timeout  error         // why the transport had nothing for this Read
+	laterErr error         // of a transport that gave bytes with it
+	ahead    membio.Buffer // application data that explain came across
 
-	writeDeadline deadline
-	finSent       bool // guarded by writing
+	ending ending
+
+	// aborted is what calls return after Abort.
+	aborted atomic.Pointer[AlertError]
+	// heard is set once Read has returned application data or an end: tickets
+	// of a server that does not defer came before it.
+	heard atomic.Bool
+	// refused is set when a server's handshake has failed, and an alert is on
+	// its way to a client that may still be sending.
+	refused atomic.Bool
+	// readClosed is set by CloseRead.
+	readClosed atomic.Bool
+
+	readDeadline, writeDeadline deadline
+
+	finSent bool // guarded by writing
 }
 
 // Server returns the server's side of a TLS connection over conn. config is as
@@ -110,6 +127,8 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 		reading:     make(chan struct{}, 1),
 		writing:     make(chan struct{}, 1),
 	}
+	c.ending.done = make(chan struct{})
+	c.readDeadline.set = conn.SetReadDeadline
 	c.writeDeadline.set = conn.SetWriteDeadline
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
@@ -156,11 +175,13 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	}
 	for !c.ready.Load() {
 		if c.closing.Load() {
-			return net.ErrClosed
+			return c.closedError()
 		}
 		stepErr := c.engine.handshake(ctx)
 		if stepErr != nil && stepErr != ErrWantRead {
 			c.sendAlert()
+			c.refused.Store(!c.engine.client)
+			c.end(stepErr)
 			return stepErr
 		}
 		if err := c.flush(); err != nil {
@@ -176,7 +197,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			c.ready.Store(true)
 			break
 		}
-		if err := c.engine.wire.fill(c.transport); err != nil {
+		if err := c.engine.wire.fill(c.transport); err != nil && !c.closing.Load() {
 			return c.engine.handshakeError(err)
 		}
 	}
@@ -252,13 +273,41 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
 
+	switch {
+	case c.aborted.Load() != nil:
+		return 0, c.closedError()
+	case c.readClosed.Load():
+		return 0, io.EOF
+	case c.ahead.Len() > 0:
+		return c.ahead.Read(p)
+	}
+	n, err := c.readLocked(p)
+	if err != nil && isTimeout(err) { // perhaps because it was called back
+		switch {
+		case c.aborted.Load() != nil:
+			err = c.closedError()
+		case c.readClosed.Load():
+			err = io.EOF
+		}
+	}
+	return n, err
+}
+
+// readLocked is Read for a caller that has reading.
+func (c *Conn) readLocked(p []byte) (int, error) {
 	alerts := c.engine.wire.gate.Alerts()
 	n, err := c.engine.read(p)
 	if err == ErrWantRead {
 		return n, c.timeout
 	}
-	if err != nil && c.engine.wire.gate.Alerts() > alerts {
-		c.sendAlert()
+	if n > 0 || err != nil {
+		c.heard.Store(true)
+	}
+	if err != nil {
+		c.end(err)
+		if c.engine.wire.gate.Alerts() > alerts {
+			c.sendAlert()
+		}
 	}
 	return n, err
 }
@@ -278,13 +327,16 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 
+	if err := c.refusal(); err != nil {
+		return 0, err
+	}
 	n := 0
 	for {
 		if c.closing.Load() {
-			return n, net.ErrClosed
+			return n, c.closedError()
 		}
 		if err := c.flushLocked(); err != nil {
-			return n, err
+			return n, c.explain(err)
 		}
 		if n == len(p) {
 			return n, nil
@@ -299,6 +351,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// closedError is what calls after Close or Abort return.
+func (c *Conn) closedError() error {
+	if aborted := c.aborted.Load(); aborted != nil {
+		return aborted
+	}
+	return net.ErrClosed
 }
 
 func (c *Conn) opError(op string, err error) error {
@@ -337,7 +397,7 @@ func (c *Conn) FlushTickets() error {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
-		return net.ErrClosed
+		return c.closedError()
 	}
 	c.engine.wire.release()
 	return c.flushLocked()
@@ -354,7 +414,7 @@ func (c *Conn) CloseWrite() error {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
-		return net.ErrClosed
+		return c.closedError()
 	}
 	if err := c.engine.CloseWrite(); err != nil {
 		return err
@@ -375,19 +435,32 @@ func (c *Conn) CloseWrite() error {
 // not past the write deadline. If a Write is in progress, Close breaks it
 // and sends nothing, as crypto/tls does. The transport is closed in every case.
 // A second call returns net.ErrClosed.
+//
+// A client that has read nothing yet then waits for the server to take
+// everything and to close, at most Options.DrainTimeout and not past the read
+// deadline: the server's tickets may lie unread, and closing on top of them would
+// destroy what the server has not received. A server whose handshake has failed
+// gives the client the same time to see its alert, but in the background.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
 	alertErr := c.sayGoodbye()
-	err := c.transport.Close()
+	var err error
+	if within := c.engine.options.drainTimeout(); c.refused.Load() && within > 0 {
+		err = membio.CloseDrained(c.transport, within)
+	} else {
+		err = c.transport.Close()
+	}
 	c.engine.stop()
+	c.end(net.ErrClosed)
 	if err == nil {
 		err = alertErr
 	}
 	return err
 }
 
+// sayGoodbye sends close_notify, and drains.
 func (c *Conn) sayGoodbye() error {
 	if !c.ready.Load() {
 		return nil
@@ -405,6 +478,18 @@ func (c *Conn) sayGoodbye() error {
 	}
 	if err != nil {
 		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", err)
+	}
+	if !c.engine.client || c.heard.Load() || c.ConnectionState().Version != tls.VersionTLS13 {
+		return nil
+	}
+	c.readDeadline.bound(0) // brings a Read back
+	patience := time.NewTimer(interruptTimeout)
+	defer patience.Stop()
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+		_ = c.drainLocked() // everything has been sent; what is lost now, nobody can tell
+	case <-patience.C:
 	}
 	return nil
 }
@@ -453,14 +538,14 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets the deadline for Read, and for what a handshake reads.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.transport.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.readDeadline.user(t) }
 
 // SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
 // Close, and for what a handshake writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
 
-// A deadline is the transport's write deadline: the user's, or an earlier bound
-// of this package's own while it has something to send by itself.
+// A deadline is one of the transport's: the user's, or an earlier bound of this
+// package's own while it has something to send or to wait for by itself.
 type deadline struct {
 	set func(time.Time) error
 

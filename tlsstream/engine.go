@@ -45,6 +45,10 @@ type Engine struct {
 	failed      error // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
+
+	// With Options.Reasons.
+	reasons      *reasonCache // a client's
+	sendsReasons atomic.Bool  // of a server: the client accepts tickets
 }
 
 // NewServerEngine returns an Engine for the server's side of a connection.
@@ -85,6 +89,9 @@ func (e *Engine) init(config *tls.Config) {
 	// A renegotiation is a handshake inside Read, where nothing can suspend
 	// it. crypto/tls answers with no_renegotiation.
 	bound.Renegotiation = tls.RenegotiateNever
+	if e.options.Reasons {
+		e.wireReasons(bound)
+	}
 	e.tls = construct(&e.wire, bound)
 }
 
@@ -176,6 +183,8 @@ func (e *Engine) read(p []byte) (int, error) {
 	case err == io.EOF && e.wire.truncated() && !e.options.AllowTruncation,
 		errors.Is(err, io.ErrUnexpectedEOF) && e.wire.truncated():
 		err = ErrTruncated
+	default:
+		err = e.withAlert(err)
 	}
 	return n, err
 }
@@ -295,6 +304,7 @@ type dueQueue struct {
 	mu     sync.Mutex    // never held across I/O: an alert of Read's must find room
 	buffer membio.Buffer // guarded by mu
 	size   atomic.Int64  // of buffer; written under mu
+	total  atomic.Int64  // bytes ever queued; written under mu
 }
 
 func (q *dueQueue) Queue(bufs ...[]byte) {
@@ -302,6 +312,7 @@ func (q *dueQueue) Queue(bufs ...[]byte) {
 	defer q.mu.Unlock()
 	for _, b := range bufs {
 		q.buffer.Write(b) // cannot fail: there is no limit
+		q.total.Add(int64(len(b)))
 	}
 	q.size.Store(int64(q.buffer.Len()))
 }

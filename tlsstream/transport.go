@@ -52,7 +52,10 @@ type transport struct {
 
 // headLen is how many of the first bytes from the peer are kept until the
 // handshake is over, to tell what the peer speaks if it is not TLS.
-const headLen = 64
+const headLen = 96 // a ServerHello up to its cipher suite
+
+// maxRecord is the longest record of any TLS version (RFC 5246 6.2.3).
+const maxRecord = 5 + 16<<10 + 2048
 
 func (t *transport) Read(p []byte) (int, error) {
 	for {
@@ -205,6 +208,28 @@ func (t *transport) Write(p []byte) (int, error) {
 	clear(due)
 	t.filtered = due[:0]
 	return len(p), nil
+}
+
+// abort makes a fatal alert due; see ticketdefer.Gate.Abort.
+func (t *transport) abort(description uint8, cipherSuite uint16, message []byte) error {
+	t.outOrder.Lock()
+	defer t.outOrder.Unlock()
+	due, err := t.gate.Abort(description, cipherSuite, message)
+	t.due.Queue(due...)
+	return err
+}
+
+// poison replaces what is to come from the peer by a record that cannot
+// authenticate, and is long enough to end one that crypto/tls has a part of.
+func (t *transport) poison() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	record := make([]byte, maxRecord)
+	copy(record, []byte{23, 3, 3, (maxRecord - 5) >> 8, (maxRecord - 5) & 0xff})
+	t.in.Reset()
+	t.in.Limit = inputLimit
+	t.in.Write(record)
+	t.end = net.ErrClosed
 }
 
 // release makes everything held due.
