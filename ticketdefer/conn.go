@@ -265,12 +265,26 @@ func (c *Conn) abort(description uint8, send, drain time.Duration) error {
 	return membio.Drain(c.transport)
 }
 
+// refusalDrain is how long a client that was refused has to see the alert.
+const refusalDrain = 2 * time.Second
+
 // Close closes the transport. Held records that no close_notify took along are
 // dropped, and the traffic secrets are overwritten.
+//
+// After a fatal alert of a server, as when a handshake has failed, the transport
+// stays open in the background, for 2 seconds at most, and what the client still
+// sends is discarded: closing at once would send a RST, and the client would report
+// that in place of the alert.
 func (c *Conn) Close() error {
 	c.closed.Store(true)
-	if s := c.session.Load(); s != nil {
-		s.end()
+	s := c.session.Load()
+	if s == nil {
+		return c.transport.Close()
+	}
+	refused := s.gate.refused()
+	s.end()
+	if refused && !c.ending.Load() {
+		return membio.CloseDrained(c.transport, refusalDrain)
 	}
 	return c.transport.Close()
 }

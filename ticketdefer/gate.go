@@ -108,6 +108,7 @@ type Gate struct {
 	candidates []*candidate
 	trials     int
 	aborted    bool // see Abort
+	fatal      bool // a fatal alert has passed
 
 	// What Abort needs before the epoch is found.
 	suite           uint16
@@ -202,7 +203,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 		}
 		if pos < len(p) {
 			if p[pos] == recordAlert { // no TLS before 1.3 hides the type
-				g.alerts.Add(1)
+				g.noteAlert(p[min(len(p), pos+recordHeaderLen):])
 			}
 			due = append(due, p[pos:])
 		}
@@ -228,7 +229,7 @@ func (g *Gate) judge(record []byte) (action, error) {
 		case recordChangeCipherSpec:
 			return actHold, nil
 		case recordAlert:
-			g.alerts.Add(1)
+			g.noteAlert(record[recordHeaderLen:])
 		case recordHandshake:
 			if suite := CipherSuiteOf(record); suite != 0 {
 				g.suite = suite // a server's own
@@ -286,8 +287,7 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.phase = phaseStream
 	}
 	if contentType == recordAlert {
-		g.alerts.Add(1)
-		if len(content) == 2 && content[1] == alertCloseNotify {
+		if g.noteAlert(content) == alertCloseNotify {
 			g.phase = phaseClosed
 		}
 	}
@@ -507,6 +507,24 @@ func (g *Gate) Closed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.phase == phaseClosed
+}
+
+// noteAlert counts an alert and returns its description. One that cannot be read,
+// because TLS 1.2 has encrypted it, is of no account: it may be close_notify.
+func (g *Gate) noteAlert(content []byte) (description int) {
+	g.alerts.Add(1)
+	if len(content) == 2 && content[1] == alertCloseNotify {
+		return alertCloseNotify
+	}
+	g.fatal = g.fatal || len(content) == 2
+	return -1
+}
+
+// refused reports whether a server has sent a fatal alert.
+func (g *Gate) refused() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fatal && !g.client
 }
 
 // Alerts returns how many alerts the TLS stack has written, as far as they can be

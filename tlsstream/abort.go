@@ -46,6 +46,7 @@ func (c *Conn) AbortWithReason(a Alert, text string) error {
 		err = closeErr
 	}
 	c.engine.stop()
+	c.end(c.closedError())
 	return err
 }
 
