@@ -108,7 +108,7 @@ type Gate struct {
 	candidates []*candidate
 	trials     int
 	aborted    bool // see Abort
-	fatal      bool // a fatal alert has passed
+	fatal      byte // description of the fatal alert that has passed; zero if none has
 
 	// What Abort needs before the epoch is found.
 	suite           uint16
@@ -233,6 +233,10 @@ func (g *Gate) judge(record []byte) (action, error) {
 		case recordHandshake:
 			if suite := CipherSuiteOf(record); suite != 0 {
 				g.suite = suite // a server's own
+			}
+		case recordApplicationData:
+			if g.client && len(record) == alertRecordLen {
+				g.noteHandshakeAlert(record)
 			}
 		}
 		contentType, content, ok := g.openFirst(record)
@@ -487,8 +491,8 @@ func (g *Gate) turnOff(why Deferral) {
 	g.wipeCandidates()
 }
 
-// HasSecret reports whether a traffic secret of the application epoch has come:
-// the server's flight has been computed, or verified.
+// HasSecret reports whether a traffic secret of the application epoch has come: on
+// a client, the server's flight has been verified.
 func (g *Gate) HasSecret() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -516,20 +520,48 @@ func (g *Gate) noteAlert(content []byte) (description int) {
 	if len(content) == 2 && content[1] == alertCloseNotify {
 		return alertCloseNotify
 	}
-	g.fatal = g.fatal || len(content) == 2
+	if len(content) == 2 && g.fatal == 0 {
+		g.fatal = content[1]
+	}
 	return -1
 }
 
+// noteHandshakeAlert notes a client's alert about the server's flight. It is the
+// first that the client seals.
+func (g *Gate) noteHandshakeAlert(record []byte) {
+	if g.handshakeSecret == nil {
+		return
+	}
+	c := candidate{secret: g.handshakeSecret}
+	for _, e := range c.open() {
+		if contentType, content, err := e.Open(g.small[:0], record); err == nil && contentType == recordAlert {
+			g.noteAlert(content)
+		}
+		e.Wipe()
+	}
+}
+
 // refused reports whether a server has sent a fatal alert.
-func (g *Gate) refused() bool {
+func (g *Gate) refused() bool { return !g.client && g.FatalAlert() != 0 }
+
+// FatalAlert returns the description of the fatal alert that the TLS stack has
+// sent; zero, which is close_notify's, if it has sent none that can be told.
+func (g *Gate) FatalAlert() byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.fatal && !g.client
+	return g.fatal
+}
+
+// HelloSent reports whether a server has sent its ServerHello, or a
+// HelloRetryRequest.
+func (g *Gate) HelloSent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.client && g.suite != 0
 }
 
 // Alerts returns how many alerts the TLS stack has written, as far as they can be
-// told: alerts that crypto/tls sends during the handshake, under handshake keys,
-// are not counted.
+// told: a server's alerts under handshake keys are not counted.
 func (g *Gate) Alerts() int64 { return g.alerts.Load() }
 
 // Stats returns the gate's counters.

@@ -145,22 +145,25 @@ func (e *AlertError) Error() string {
 	if hint := alertHints[e.Alert]; hint != "" && e.Remote {
 		s += ": " + hint
 	}
+	if _, _, same := alertOf(e.Err); !e.Remote && e.Err != nil && !same {
+		s += ": " + e.Err.Error()
+	}
 	return s
 }
 
 // alertHints say what a peer's alert means for this side, and what to do.
 var alertHints = map[Alert]string{
-	AlertHandshakeFailure:       "no cipher suite, group or signature algorithm in common",
+	AlertHandshakeFailure:       "no cipher suite, group or signature algorithm in common; or, before TLS 1.3, the server wants a client certificate",
 	AlertBadCertificate:         "this side's certificate was not accepted; where keys are pinned, your key is not on the peer's list",
 	AlertUnsupportedCertificate: "the peer does not take certificates of this kind",
 	AlertCertificateRevoked:     "this side's certificate has been revoked",
 	AlertCertificateExpired:     "this side's certificate has expired, or is not valid yet",
 	AlertUnknownCA:              "the peer does not trust the authority that signed this side's certificate",
 	AlertAccessDenied:           "this side's certificate is valid, and is not allowed in",
-	AlertProtocolVersion:        "no TLS version in common",
+	AlertProtocolVersion:        "no TLS version in common: compare MinVersion and MaxVersion of both sides",
 	AlertUnrecognizedName:       "the server has no certificate for the name that was asked for",
 	AlertCertificateRequired:    "the server wants a client certificate: set Certificates or GetClientCertificate",
-	AlertNoApplicationProtocol:  "no ALPN protocol in common: compare NextProtos",
+	AlertNoApplicationProtocol:  "no ALPN protocol in common: compare NextProtos of both sides",
 }
 
 func (e *AlertError) Unwrap() error { return e.Err }

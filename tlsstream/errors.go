@@ -57,12 +57,12 @@ var (
 type Stage string
 
 const (
-	StageConnected      Stage = "connected"              // nothing was sent or received
-	StageHelloSent      Stage = "ClientHello sent"       // client; nothing was received
-	StageHelloReceived  Stage = "ClientHello received"   // server; at least a part of the ClientHello has come
+	StageConnected      Stage = "connected"              // no TLS was sent or received
+	StageHelloSent      Stage = "ClientHello sent"       // client; no part of the server's flight has come
+	StageHelloReceived  Stage = "ClientHello received"   // server; at least a part of it
 	StageFlightReceived Stage = "server flight received" // client; at least a part of it
 	StageFlightSent     Stage = "server flight sent"     // server; the client's Finished has not come
-	StageFinished       Stage = "finished"               // client; what failed is sending its last flight
+	StageFinished       Stage = "finished"               // what failed is sending the last flight
 )
 
 // A HandshakeError tells why a handshake failed. It is final, unless the error
@@ -114,33 +114,55 @@ func (e *HandshakeError) Temporary() bool { return e.Timeout() }
 // handshakeError dresses an error of crypto/tls's handshake, or a timeout in it.
 func (e *Engine) handshakeError(err error) *HandshakeError {
 	received, head := e.wire.progress()
-	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Stage: e.stage(received), Received: received, Err: e.withAlert(err)}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF // or it would pass as the end of a stream
+	}
+	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Stage: e.stage(head), Received: received, Err: e.withAlert(err)}
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) && header.Conn != nil {
+		header.Conn = e.netConn // not the memory under crypto/tls
+		h.Err = header
+	}
+	var alert *AlertError
+	if sent := Alert(e.wire.gate.FatalAlert()); !errors.As(h.Err, &alert) && sent != AlertCloseNotify {
+		alert = &AlertError{Alert: sent, Err: h.Err}
+		h.Err = alert
+	}
+	h.Hint = e.handshakeHint(h, head, alert)
+	return h
+}
+
+// handshakeHint says in words what probably happened. alert may be nil.
+func (e *Engine) handshakeHint(h *HandshakeError, head []byte, alert *AlertError) string {
 	peer := "client"
 	if e.client {
 		peer = "server"
 	}
 	var header tls.RecordHeaderError
-	switch {
+	switch err := h.Err; {
+	case len(head) > 0 && head[0] != recordHandshake && head[0] != recordAlert:
+		return fmt.Sprintf("the %s does not speak TLS here: it began with %q", peer, head)
 	case errors.As(err, &header):
-		if header.Conn != nil {
-			header.Conn = e.netConn // not the memory under crypto/tls
-			h.Err = header
-		}
-		h.Hint = fmt.Sprintf("the %s does not speak TLS here: it began with %q", peer, head)
+		return fmt.Sprintf("the %s sent something that is not a TLS record in the middle of the handshake", peer)
+	case alert != nil && alert.Remote:
+		return "" // the alert has its own
+	case isTimeout(err) && e.Pending() > 0:
+		return "the deadline passed while sending: the transport takes no more"
 	case isTimeout(err):
-		h.Hint = fmt.Sprintf("the deadline passed while waiting for the %s's %s", peer, awaited[h.Stage])
-	case received == 0 && (isEOF(err) || isReset(err)):
-		h.Hint = fmt.Sprintf("the %s closed the connection before it sent anything", peer)
+		return fmt.Sprintf("the deadline passed while waiting for the %s's %s", peer, awaited[h.Stage])
+	case isReset(err) && h.Stage == StageHelloSent:
+		return "the server reset the connection on seeing the ClientHello: it may not speak TLS, or something in between does not like it"
+	case h.Received == 0 && (isEOF(err) || isReset(err)):
+		return fmt.Sprintf("the %s closed the connection before it sent anything", peer)
 	case isEOF(err):
-		h.Hint = fmt.Sprintf("the %s closed the connection in the middle of the handshake", peer)
-	case isReset(err) && e.client && h.Stage == StageHelloSent:
-		h.Hint = "the server reset the connection on seeing the ClientHello: it may not speak TLS, or something in between does not like it"
+		return fmt.Sprintf("the %s closed the connection in the middle of the handshake", peer)
 	case isReset(err):
-		h.Hint = fmt.Sprintf("the %s reset the connection in the middle of the handshake", peer)
-	default:
-		h.Hint = certificateHint(err)
+		return fmt.Sprintf("the %s reset the connection in the middle of the handshake", peer)
 	}
-	return h
+	if hint := certificateHint(h.Err); hint != "" || alert == nil {
+		return hint
+	}
+	return refusalHints[alert.Alert]
 }
 
 // awaited is what the peer sends next at each stage.
@@ -149,8 +171,7 @@ var awaited = map[Stage]string{
 	StageHelloSent:      "ServerHello",
 	StageHelloReceived:  "ClientHello, of which a part has come",
 	StageFlightReceived: "flight, of which a part has come",
-	StageFlightSent:     "Finished",
-	StageFinished:       "socket to take the last flight",
+	StageFlightSent:     "answer to this side's flight, its Finished",
 }
 
 // certificateHint says what to do when this side did not accept the peer's
@@ -170,19 +191,33 @@ func certificateHint(err error) string {
 	return ""
 }
 
-// stage tells how far the handshake has come.
-func (e *Engine) stage(received int64) Stage {
-	sent := e.wire.due.total.Load() > 0
+// refusalHints say what to do when this side has sent an alert.
+var refusalHints = map[Alert]string{
+	AlertProtocolVersion:       "no TLS version in common: compare MinVersion and MaxVersion of both sides",
+	AlertNoApplicationProtocol: "no ALPN protocol in common: compare NextProtos of both sides",
+	AlertCertificateRequired:   "ClientAuth demands a certificate, and the client has shown none",
+	AlertUnrecognizedName:      "this side has no certificate for the name that the client asked for",
+}
+
+// The types of record with which a peer's TLS stream can begin.
+const (
+	recordAlert     = 21
+	recordHandshake = 22
+)
+
+// stage tells how far the handshake has come. head is what the peer began with.
+func (e *Engine) stage(head []byte) Stage {
+	heard := len(head) > 0 && head[0] == recordHandshake
 	switch {
-	case e.client && e.wire.gate.HasSecret():
+	case e.complete.Load() || e.client && e.wire.gate.HasSecret():
 		return StageFinished
-	case e.client && received > 0:
+	case e.client && heard:
 		return StageFlightReceived
-	case e.client && sent:
+	case e.client && e.wire.due.total.Load() > 0:
 		return StageHelloSent
-	case !e.client && e.wire.gate.HasSecret():
+	case e.wire.gate.HelloSent():
 		return StageFlightSent
-	case !e.client && received > 0:
+	case heard:
 		return StageHelloReceived
 	}
 	return StageConnected
