@@ -62,7 +62,7 @@ func (c *Conn) abort(a Alert, text string) error {
 	if err := c.flushLocked(); err != nil {
 		return err
 	}
-	return c.drainLocked()
+	return c.drainLocked(func() error { return membio.Drain(c.transport) })
 }
 
 // takeAll makes the calls in progress return and takes their turns. closing is
@@ -97,9 +97,9 @@ func (c *Conn) giveAll() {
 // configuration's.
 const interruptTimeout = 500 * time.Millisecond
 
-// drainLocked shuts down the sending side and reads to the peer's end. The
-// caller has reading and writing.
-func (c *Conn) drainLocked() error {
+// drainLocked shuts down the sending side, and has read read to the peer's end.
+// The caller has reading and writing.
+func (c *Conn) drainLocked(read func() error) error {
 	within := c.engine.options.drainTimeout()
 	half, ok := c.transport.(interface{ CloseWrite() error })
 	if within == 0 || !ok {
@@ -112,7 +112,7 @@ func (c *Conn) drainLocked() error {
 		c.finSent = true
 	}
 	c.readDeadline.bound(within)
-	return membio.Drain(c.transport)
+	return read()
 }
 
 // Abort makes a fatal alert due, behind everything written and held, and ends the

@@ -67,8 +67,9 @@ type Conn struct {
 	// Each of these is held for a whole call, transport I/O included. They
 	// are channels of one place, not mutexes: Close must see whether writing
 	// is taken, a context can end the wait for handshaking, and
-	// testing/synctest sees who waits. Order: handshaking, reading, writing;
-	// Close takes only writing.
+	// testing/synctest sees who waits. Order: handshaking, reading, writing.
+	// Close, and a writer whose transport has failed, take reading last, and
+	// wait for it a bounded time only.
 	handshaking chan struct{}
 	reading     chan struct{}
 	writing     chan struct{}
@@ -173,6 +174,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	var broken error // what sending failed with
 	for !c.ready.Load() {
 		if c.closing.Load() {
 			return c.closedError()
@@ -190,14 +192,15 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			}
 			// The peer has gone; what it said before may tell why.
 			if stepErr == nil {
-				return c.engine.handshakeError(err)
+				return c.engine.handshakeError(c.explain(err))
 			}
+			broken = err
 		}
 		if stepErr == nil {
 			c.ready.Store(true)
 			break
 		}
-		if err := c.engine.wire.fill(c.transport); err != nil && !c.closing.Load() {
+		if err := c.engine.wire.fill(c.transport, broken); err != nil && !c.closing.Load() {
 			return c.engine.handshakeError(err)
 		}
 	}
@@ -284,7 +287,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.readLocked(p)
 	if err != nil && isTimeout(err) { // perhaps because it was called back
 		switch {
-		case c.aborted.Load() != nil:
+		case c.closing.Load():
 			err = c.closedError()
 		case c.readClosed.Load():
 			err = io.EOF
@@ -400,7 +403,7 @@ func (c *Conn) FlushTickets() error {
 		return c.closedError()
 	}
 	c.engine.wire.release()
-	return c.flushLocked()
+	return c.explain(c.flushLocked())
 }
 
 // CloseWrite ends the sending direction: what is pending and held, close_notify,
@@ -420,7 +423,7 @@ func (c *Conn) CloseWrite() error {
 		return err
 	}
 	if err := c.flushLocked(); err != nil || c.finSent {
-		return err
+		return c.explain(err)
 	}
 	c.finSent = true
 	if t, ok := c.transport.(interface{ CloseWrite() error }); ok {
@@ -436,11 +439,13 @@ func (c *Conn) CloseWrite() error {
 // and sends nothing, as crypto/tls does. The transport is closed in every case.
 // A second call returns net.ErrClosed.
 //
-// A client that has read nothing yet then waits for the server to take
-// everything and to close, at most Options.DrainTimeout and not past the read
-// deadline: the server's tickets may lie unread, and closing on top of them would
-// destroy what the server has not received. A server whose handshake has failed
-// gives the client the same time to see its alert, but in the background.
+// A client of TLS 1.3 whose Read has returned nothing so far then waits until the
+// server closes, at most Options.DrainTimeout and not past the read deadline: the
+// server's tickets may lie unread or be on their way, and closing on top of them
+// would destroy what the server has not received. If the server sends a fatal
+// alert meanwhile, Close returns it. Without that wait, after CloseRead, Close
+// returns an alert that has come before. A server whose handshake has failed gives
+// the client the same time to see its alert, but in the background.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
@@ -477,21 +482,29 @@ func (c *Conn) sayGoodbye() error {
 		err = c.flushLocked()
 	}
 	if err != nil {
-		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", err)
+		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", c.explain(err))
 	}
-	if !c.engine.client || c.heard.Load() || c.ConnectionState().Version != tls.VersionTLS13 {
-		return nil
+	if c.engine.client && !c.heard.Load() && c.ConnectionState().Version == tls.VersionTLS13 {
+		c.awaitServer()
+	} else if !c.readClosed.Load() {
+		return nil // whoever reads is told by Read
 	}
+	return c.refusedBy()
+}
+
+// awaitServer drains in Close. The caller has writing.
+func (c *Conn) awaitServer() {
 	c.readDeadline.bound(0) // brings a Read back
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
 	select {
 	case c.reading <- struct{}{}:
 		defer func() { <-c.reading }()
-		_ = c.drainLocked() // everything has been sent; what is lost now, nobody can tell
+		// A reset is no error here: a server that has taken all, and does not
+		// wait for close_notify, resets the connection too.
+		_ = c.drainLocked(c.discardLocked)
 	case <-patience.C:
 	}
-	return nil
 }
 
 // ConnectionState returns the zero ConnectionState until the handshake is
@@ -552,6 +565,7 @@ type deadline struct {
 	mu     sync.Mutex
 	chosen time.Time // by the user; guarded by mu
 	limit  time.Time // by us, zero if there is none; guarded by mu
+	alone  bool      // limit counts, and chosen does not; guarded by mu
 }
 
 func (d *deadline) user(t time.Time) error {
@@ -572,20 +586,31 @@ func (d *deadline) passed() bool {
 func (d *deadline) bound(within time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.limit = time.Now().Add(within)
+	d.limit, d.alone = time.Now().Add(within), false
 	_ = d.applyLocked() // a transport that has no deadlines bounds itself
+}
+
+// overrule replaces the user's deadline by a bound, or by none if within is zero.
+func (d *deadline) overrule(within time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limit, d.alone = time.Time{}, true
+	if within > 0 {
+		d.limit = time.Now().Add(within)
+	}
+	_ = d.applyLocked()
 }
 
 func (d *deadline) unbound() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.limit = time.Time{}
+	d.limit, d.alone = time.Time{}, false
 	_ = d.applyLocked()
 }
 
 func (d *deadline) applyLocked() error {
 	t := d.chosen
-	if !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
+	if d.alone || !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
 		t = d.limit
 	}
 	return d.set(t)

@@ -47,12 +47,21 @@ func (c *Conn) refusal() error {
 	if err == nil {
 		return nil
 	}
-	var alert *AlertError
-	if errors.As(err, &alert) && alert.Remote {
-		return err
+	if refused := c.refusedBy(); refused != nil {
+		return refused
 	}
 	if c.readClosed.Load() && !c.closing.Load() {
 		return fmt.Errorf("tlsstream: the peer does not receive any more: its stream has ended: %w", err)
+	}
+	return nil
+}
+
+// refusedBy returns the fatal alert with which the peer has ended the stream, or
+// nil.
+func (c *Conn) refusedBy() error {
+	var alert *AlertError
+	if err := c.Err(); errors.As(err, &alert) && alert.Remote {
+		return err
 	}
 	return nil
 }
@@ -64,10 +73,12 @@ const explainTimeout = 100 * time.Millisecond
 // explain returns the peer's alert, if it has sent one, in place of the reset
 // with which its transport then answered; the reset is the error beneath.
 func (c *Conn) explain(err error) error {
-	if c.aborted.Load() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case c.aborted.Load() != nil:
 		return c.closedError()
-	}
-	if !isReset(err) {
+	case !isReset(err):
 		return err
 	}
 	patience := time.NewTimer(explainTimeout)
@@ -89,7 +100,7 @@ func (c *Conn) explain(err error) error {
 // lookForEndLocked reads what has arrived, up to the end of the stream, and
 // keeps application data for Read, as much as a Buffer takes.
 func (c *Conn) lookForEndLocked() {
-	c.readDeadline.bound(explainTimeout)
+	c.readDeadline.overrule(explainTimeout) // nothing more will come, so nothing is waited for
 	defer c.readDeadline.unbound()
 	buf := copyBuffers.Get().(*[writeSlice]byte)
 	defer copyBuffers.Put(buf)
@@ -100,6 +111,24 @@ func (c *Conn) lookForEndLocked() {
 			return
 		}
 	}
+}
+
+// discardBytes bounds what a Close that drains reads, as membio.Drain does.
+const discardBytes = 16 << 20
+
+// discardLocked reads to the end of the stream for nobody. It reads through
+// crypto/tls, so tickets are kept for resumption and an alert is noticed.
+func (c *Conn) discardLocked() error {
+	buf := copyBuffers.Get().(*[writeSlice]byte)
+	defer copyBuffers.Put(buf)
+	for n := 0; n < discardBytes; {
+		k, err := c.readLocked(buf[:])
+		if err != nil {
+			return err
+		}
+		n += k
+	}
+	return nil
 }
 
 // errDataAfterCloseRead ends a stream whose peer sends though nobody reads.
@@ -131,18 +160,15 @@ func (c *Conn) CloseRead() error {
 func (c *Conn) readForNobody() {
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
-	c.readDeadline.unbound()
-	buf := make([]byte, 512) // data is not expected
+	c.readDeadline.overrule(0) // the user's is for Read, and for Close
+	buf := make([]byte, 512)   // data is not expected
 	for !c.closing.Load() {
 		n, err := c.readLocked(buf)
 		switch {
-		case err != nil && isTimeout(err):
-			// A deadline of the user's is for Read; there is none any more.
-			if c.closing.Load() {
-				return
-			}
-			c.readDeadline.user(time.Time{})
+		case err != nil && c.closing.Load():
+			return
 		case err != nil:
+			c.end(err) // a timeout, too: the transport has given up by itself
 			return
 		case n > 0 && !c.engine.options.DropAfterCloseRead:
 			c.end(errDataAfterCloseRead)

@@ -103,7 +103,9 @@ func (t *transport) Read(p []byte) (int, error) {
 // fill makes one Read of r for a suspended handshake, straight into the memory
 // of crypto/tls: however many handshakes wait for their peers, none holds a
 // buffer. It returns only timeouts; other errors are the handshake's to return.
-func (t *transport) fill(r io.Reader) error {
+// broken is why nothing can be sent any more, or nil: a kernel reports a reset
+// once, and to whoever asks next, the end of the stream.
+func (t *transport) fill(r io.Reader, broken error) error {
 	t.mu.Lock()
 	p := t.want
 	t.mu.Unlock()
@@ -114,6 +116,9 @@ func (t *transport) fill(r io.Reader) error {
 	t.countLocked(p[:n])
 	if err == nil || isTimeout(err) {
 		return err
+	}
+	if err == io.EOF && broken != nil {
+		err = broken
 	}
 	if t.end == nil {
 		t.end = err
