@@ -13,6 +13,9 @@ var ErrNoKeys = errors.New("ticketdefer: no traffic keys to seal an alert with")
 // passed the gate already: nothing may follow (RFC 8446 6.1).
 var ErrEnded = errors.New("ticketdefer: this direction has ended already")
 
+// errStuck is why an Abort could send nothing.
+var errStuck = errors.New("ticketdefer: a Write in the transport did not return, though its deadline had passed")
+
 const alertLevelFatal = 2
 
 // Abort ends this direction with a fatal alert. It returns the records to send,
@@ -36,22 +39,25 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 	switch g.phase {
 	case phaseOff:
 		return nil, ErrNoKeys
-	case phaseClosed:
+	case phaseClosed, phaseWiped:
 		return nil, ErrEnded
 	case phaseHandshake:
+		// Both sides change to the application's keys with their one sealed
+		// flight. Its first record has been tried, and nothing has gone out
+		// behind its last: that would have been recognised.
 		secret := g.handshakeSecret
-		secretIsOfEpoch := len(g.candidates) > 0
+		secretIsOfEpoch := g.trials > 0 && len(g.candidates) > 0
 		if secretIsOfEpoch {
 			secret = g.candidates[len(g.candidates)-1].secret
 		}
 		if secret == nil {
+			if g.trials > 0 {
+				return nil, ErrNoKeys
+			}
 			// Before ServerHello alerts are in the clear.
 			alert = append([]byte{recordAlert, 3, 3, 0, byte(len(content))}, content...)
 			break
 		}
-		// Nothing has gone out under either secret: a client sends its
-		// whole second flight in the step that ends the handshake, and a
-		// server's first record of the epoch would have been recognised.
 		e, err := NewEpoch(cipherSuite, secret)
 		if err != nil {
 			return nil, ErrNoKeys

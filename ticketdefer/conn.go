@@ -3,6 +3,7 @@ package ticketdefer
 import (
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,9 @@ type Conn struct {
 	sniffOut helloSniffer // of a client's own ClientHello
 	skip     int          // bytes that follow it in its record
 	due      [][]byte     // empty between calls
+	cut      []byte       // what the last Write could not send: the rest of a record
+
+	deadlines sync.Mutex // held while ending is looked at and a deadline set
 
 	// Owned by Read; crypto/tls has one reader at a time.
 	sniffIn     helloSniffer
@@ -108,6 +112,9 @@ func (c *Conn) begin(s *session) {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
+	if c.ending.Load() {
+		return 0, net.ErrClosed // an alert is the last thing to send
+	}
 
 	s := c.session.Load()
 	if s != nil && s.gate.Closed() && len(p) > 0 && p[0] != recordApplicationData {
@@ -150,24 +157,26 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case len(due) == 0:
 		return len(p), nil
 	case len(due) == 1 && len(due[0]) == len(p):
-		n, err := c.transport.Write(p)
-		c.keepForAbort(p[n:])
+		// Not p: it may be a record sealed again, or one that began earlier.
+		n, err := c.transport.Write(due[0])
+		c.keep(due[0][n:], err)
 		return n, err
 	}
 	last := len(due) - 1
 	c.transport.Queue(due[:last]...)
 	if n, err := c.transport.Write(due[last]); err != nil {
-		c.keepForAbort(due[last][n:])
+		c.keep(due[last][n:], err)
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// keepForAbort keeps the rest of what Abort has cut short, so that its alert
-// comes at the end of a record.
-func (c *Conn) keepForAbort(rest []byte) {
-	if len(rest) > 0 && c.ending.Load() {
-		c.transport.Queue(rest)
+// keep keeps the rest of what Abort, or a deadline, has cut short: an alert of
+// Abort's comes at the end of a record. To crypto/tls the failure of a Write is
+// final, so nobody else has a use for it.
+func (c *Conn) keep(rest []byte, err error) {
+	if err != nil {
+		c.cut = append(c.cut, rest...)
 	}
 }
 
@@ -239,16 +248,15 @@ func (c *Conn) abort(description uint8, send, drain time.Duration) error {
 	if s == nil {
 		return ErrNoKeys
 	}
-	past := time.Unix(1, 0)
-	if err := c.transport.SetDeadline(past); err != nil {
-		return err // a Write in progress could not be brought back
+	if err := c.interrupt(); err != nil {
+		return err
 	}
-	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	due, err := s.gate.Abort(description, 0, nil)
 	if err != nil {
 		return err
 	}
+	c.transport.Queue(c.cut)
 	c.transport.Queue(due...)
 	if err := c.transport.SetWriteDeadline(time.Now().Add(send)); err != nil {
 		return err
@@ -263,6 +271,28 @@ func (c *Conn) abort(description uint8, send, drain time.Duration) error {
 		return err
 	}
 	return membio.Drain(c.transport)
+}
+
+// interruptTimeout is how long a Write whose deadline has passed may take to come
+// back. Only a transport without deadlines needs any time.
+const interruptTimeout = 500 * time.Millisecond
+
+// interrupt brings a Read and a Write in progress back, and takes writing.
+func (c *Conn) interrupt() error {
+	c.deadlines.Lock()
+	err := c.transport.SetDeadline(time.Unix(1, 0))
+	c.deadlines.Unlock()
+	if err != nil {
+		return err
+	}
+	patience := time.NewTimer(interruptTimeout)
+	defer patience.Stop()
+	select {
+	case c.writing <- struct{}{}:
+		return nil
+	case <-patience.C:
+		return errStuck
+	}
 }
 
 // refusalDrain is how long a client that was refused has to see the alert.
@@ -326,6 +356,8 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
 	if c.ending.Load() {
 		return nil // Abort sets its own
 	}

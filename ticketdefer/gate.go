@@ -3,6 +3,7 @@ package ticketdefer
 import (
 	"bytes"
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 )
@@ -81,6 +82,7 @@ const (
 	phaseStream                 // application data has passed; only records of telling length are opened
 	phaseClosed                 // close_notify has passed; KeyUpdates are accepted and discarded
 	phaseOff                    // everything passes
+	phaseWiped                  // nothing passes: what was held is gone, so nothing later would open
 )
 
 // errOutOfStep ends a connection whose records cannot be sealed again: it takes
@@ -149,6 +151,9 @@ func NewClientGate() *Gate { return &Gate{client: true} }
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.phase == phaseWiped {
+		return due, net.ErrClosed
+	}
 
 	// p[start:pos] are records that pass untouched and adjoin.
 	start, pos := 0, 0
@@ -506,11 +511,11 @@ func (g *Gate) searching() bool {
 	return g.phase == phaseHandshake
 }
 
-// Closed reports whether close_notify has passed the gate.
+// Closed reports whether close_notify has passed the gate, or Wipe has ended it.
 func (g *Gate) Closed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.phase == phaseClosed
+	return g.phase == phaseClosed || g.phase == phaseWiped
 }
 
 // noteAlert counts an alert and returns its description. One that cannot be read,
@@ -574,12 +579,12 @@ func (g *Gate) Stats() Stats {
 	return s
 }
 
-// Wipe overwrites the secrets and drops what is held. It ends the gate's work;
-// Stats still answers.
+// Wipe overwrites the secrets and drops what is held. It ends the gate's work:
+// Filter fails with net.ErrClosed from then on. Stats still answers.
 func (g *Gate) Wipe() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.phase = phaseOff
+	g.phase = phaseWiped
 	g.wipeCandidates()
 	g.inner.Wipe()
 	g.wire.Wipe()
