@@ -103,10 +103,7 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // Timeout reports whether the handshake can be tried again with a later
 // deadline.
-func (e *HandshakeError) Timeout() bool {
-	var t net.Error
-	return errors.As(e.Err, &t) && t.Timeout()
-}
+func (e *HandshakeError) Timeout() bool { return isTimeout(e.Err) }
 
 // Temporary is for net.Error; it is the same as Timeout.
 func (e *HandshakeError) Temporary() bool { return e.Timeout() }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -134,9 +135,11 @@ func (t *transport) countLocked(p []byte) {
 	}
 }
 
+// isTimeout reports whether err is of a deadline, and the call can be made again.
+// ETIMEDOUT calls itself a timeout too: it says that the connection is dead.
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // feed takes bytes from the peer, as many as inputLimit allows.
