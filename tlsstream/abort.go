@@ -106,10 +106,12 @@ func (c *Conn) drainLocked(read func() error) error {
 		return nil
 	}
 	if !c.finSent {
-		if err := half.CloseWrite(); err != nil {
+		err := half.CloseWrite()
+		if errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
-		c.finSent = true
+		// It fails after a reset, too, and an alert may have come before that.
+		c.finSent = err == nil
 	}
 	c.readDeadline.bound(within)
 	return read()
