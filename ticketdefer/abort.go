@@ -51,10 +51,11 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 			secret = g.candidates[len(g.candidates)-1].secret
 		}
 		if secret == nil {
-			if g.trials > 0 {
+			// Before ServerHello alerts are in the clear, and in TLS 1.2,
+			// which may log no secret, before change_cipher_spec.
+			if g.trials > 0 || g.changed && !isTLS13(cipherSuite) {
 				return nil, ErrNoKeys
 			}
-			// Before ServerHello alerts are in the clear.
 			alert = append([]byte{recordAlert, 3, 3, 0, byte(len(content))}, content...)
 			break
 		}
@@ -105,6 +106,8 @@ func CipherSuiteOf(records []byte) uint16 {
 	}
 	return uint16(records[at])<<8 | uint16(records[at+1])
 }
+
+func isTLS13(cipherSuite uint16) bool { return cipherSuite>>8 == 0x13 }
 
 // noteInboundHello tells a client's gate what it has received.
 func (g *Gate) noteInboundHello(records []byte) {

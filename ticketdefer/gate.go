@@ -114,6 +114,7 @@ type Gate struct {
 
 	// What Abort needs before the epoch is found.
 	suite           uint16
+	changed         bool   // change_cipher_spec was written
 	handshakeSecret []byte // a client's *_HANDSHAKE_TRAFFIC_SECRET
 
 	inner *Epoch // crypto/tls seals in it; nil before the epoch
@@ -232,6 +233,7 @@ func (g *Gate) judge(record []byte) (action, error) {
 	case phaseHandshake:
 		switch record[0] {
 		case recordChangeCipherSpec:
+			g.changed = true
 			return actHold, nil
 		case recordAlert:
 			g.noteAlert(record[recordHeaderLen:])

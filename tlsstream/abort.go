@@ -2,6 +2,7 @@ package tlsstream
 
 import (
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -26,9 +27,9 @@ var errBusy = errors.New("tlsstream: connection closed without an alert: a call 
 // reason why the alert may not have reached the peer. After Close or another
 // Abort it is net.ErrClosed.
 //
-// The peer sees the alert bad_record_mac instead on TLS 1.2 and older, and on a
-// connection whose traffic secrets this layer does not have: there crypto/tls is
-// made to send an alert of its own.
+// The peer sees another alert on TLS 1.2 and older, and on a connection whose
+// traffic secrets this layer does not have: bad_record_mac, or, in the handshake,
+// unexpected_message. There crypto/tls is made to send an alert of its own.
 func (c *Conn) Abort(a Alert) error { return c.AbortWithReason(a, "") }
 
 // AbortWithReason is Abort with a reason in words, at most 1 KiB of UTF-8 (the rest
@@ -146,21 +147,27 @@ func (e *Engine) abort(a Alert, text string) error {
 		suite = ticketdefer.CipherSuiteOf(head)
 	}
 	err := e.wire.abort(uint8(a), suite, reason)
-	if errors.Is(err, ticketdefer.ErrNoKeys) && e.complete.Load() {
+	if errors.Is(err, ticketdefer.ErrNoKeys) {
 		return e.provokeAlert()
 	}
 	return err
 }
 
 // provokeAlert makes crypto/tls send a fatal alert of its own, by a record that
-// does not authenticate. It works whatever the version and the keys.
+// does not authenticate, or has no place in a handshake. It works whatever the
+// version and the keys.
 func (e *Engine) provokeAlert() error {
+	before := e.wire.gate.Alerts()
 	e.wire.poison()
-	buf := make([]byte, maxRecord)
-	for {
+	switch {
+	case e.complete.Load():
 		// Plaintext that crypto/tls has already is read first: a record at most.
-		if _, err := e.tls.Read(buf); err != nil {
-			return nil
-		}
+		_, _ = io.Copy(io.Discard, struct{ io.Reader }{e.tls})
+	case e.wire.turn.started:
+		_, _ = e.wire.turn.step(nil)
 	}
+	if e.wire.gate.Alerts() == before {
+		return ticketdefer.ErrNoKeys
+	}
+	return nil
 }

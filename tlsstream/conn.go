@@ -162,6 +162,11 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 		return ctx.Err()
 	}
 	defer func() { <-c.handshaking }()
+	defer func() {
+		if err != nil && c.aborted.Load() != nil {
+			err = c.closedError()
+		}
+	}()
 
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() {
