@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"testing"
@@ -207,9 +206,10 @@ func TestAbortAmongReadsAndWrites(t *testing.T) {
 	}
 }
 
-// With a peer that reads nothing and full socket buffers Abort waits as long as it says, and then closes.
+// With a transport that takes nothing any more Abort waits as long as it says, and then closes.
 func TestAbortIsBounded(t *testing.T) {
-	const wait = 300 * time.Millisecond
+	abortNoLeak(t)
+	const wait = 200 * time.Millisecond
 	tests := []struct {
 		name     string
 		options  tlsstream.Options
@@ -221,53 +221,58 @@ func TestAbortIsBounded(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			var valve *abortValve
 			client, server := abortConfigs()
-			us, them := abortPair(t, abortStream(test.options), abortRoles[0], client, server, nil)
+			us, them := abortPair(t, abortStream(test.options), abortRoles[0], client, server, func(c *net.TCPConn) net.Conn {
+				valve = newAbortValve(c, -1, -1)
+				return valve
+			})
+			valve.out.stays = true
+			valve.out.limit(100)
 			written := make(chan error, 1)
 			go func() {
-				_, err := io.Copy(us, abortZeros{})
+				_, err := us.Write(make([]byte, 1000))
 				written <- err
 			}()
-			abortUntilFull(t, us)
+			<-valve.out.blocked
 			start := time.Now()
 			if test.deadline > 0 {
 				us.SetWriteDeadline(start.Add(test.deadline))
 			}
 			err := tlsstream.Abort(us, tlsstream.AlertInternalError)
-			if took := time.Since(start); took < wait-50*time.Millisecond || took > wait+2*time.Second {
+			if took := time.Since(start); took < wait-20*time.Millisecond || took > wait+5*time.Second {
 				t.Errorf("Abort took %v, want about %v", took, wait)
 			}
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("Abort: %v, want a timeout", err)
 			}
 			wantAborted(t, "the Write in progress", <-written, tlsstream.AlertInternalError)
-			them.Close()
+			if h := <-abortListen(them); h.err == nil || len(h.data) > 0 {
+				t.Errorf("the peer received %d bytes and %v", len(h.data), h.err)
+			}
 		})
 	}
 }
 
-// abortUntilFull waits until nothing has moved for a while: the Write in progress is stuck.
-func abortUntilFull(t *testing.T, c abortable) {
-	t.Helper()
-	last := -1
-	same := 0
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for range tick.C {
-		stats, _ := tlsstream.StatsOf(c)
-		if stats.Pending != last || stats.Pending == 0 {
-			last, same = stats.Pending, 0
-			continue
-		}
-		if same++; same == 5 {
-			return
-		}
+// The same with a socket whose buffers are full.
+func TestAbortIsBoundedWithAFullSendBuffer(t *testing.T) {
+	const wait = 200 * time.Millisecond
+	client, server := abortConfigs()
+	us, _ := abortPair(t, abortStream(tlsstream.Options{CloseTimeout: wait}), abortRoles[0], client, server, func(c *net.TCPConn) net.Conn {
+		c.SetWriteBuffer(4 << 10)
+		return c
+	})
+	us.SetWriteDeadline(time.Now().Add(wait))
+	if _, err := us.Write(make([]byte, 64<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
 	}
-}
-
-type abortZeros struct{}
-
-func (abortZeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
+	us.SetWriteDeadline(time.Time{})
+	start := time.Now()
+	err := tlsstream.Abort(us, tlsstream.AlertInternalError)
+	if took := time.Since(start); took < wait-20*time.Millisecond || took > wait+5*time.Second {
+		t.Errorf("Abort took %v, want about %v", took, wait)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Abort: %v, want a timeout", err)
+	}
 }

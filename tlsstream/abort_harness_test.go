@@ -230,7 +230,7 @@ func (l *abortKeyLog) Write(line []byte) (int, error) {
 }
 
 // epoch returns the first application epoch of a side, CLIENT or SERVER.
-func (l *abortKeyLog) epoch(t testing.TB, side string, c abortable) *ticketdefer.Epoch {
+func (l *abortKeyLog) epoch(t testing.TB, side string, c interface{ ConnectionState() tls.ConnectionState }) *ticketdefer.Epoch {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,10 +297,13 @@ func (v *abortValve) Close() error {
 
 // An abortGauge is one direction of a valve.
 type abortGauge struct {
-	blocked chan struct{} // closed when a call waits
+	stays    bool          // it never opens
+	blocked  chan struct{} // closed when a call waits
+	announce sync.Once
 
 	mu      sync.Mutex
 	left    int           // guarded by mu; negative if open
+	passed  int           // guarded by mu
 	timer   *time.Timer   // guarded by mu
 	expired chan struct{} // closed when the deadline passes; guarded by mu
 }
@@ -328,18 +331,28 @@ func (g *abortGauge) allow(n int) int {
 func (g *abortGauge) use(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.passed += n
 	if g.left >= 0 {
 		g.left = max(0, g.left-n)
 	}
 }
 
+// count returns how many bytes have passed.
+func (g *abortGauge) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.passed
+}
+
 func (g *abortGauge) block() {
-	close(g.blocked)
 	g.mu.Lock()
 	expired := g.expired
 	g.mu.Unlock()
+	g.announce.Do(func() { close(g.blocked) })
 	<-expired
-	g.limit(-1)
+	if !g.stays {
+		g.limit(-1)
+	}
 }
 
 func (g *abortGauge) setDeadline(t time.Time) {
