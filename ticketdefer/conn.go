@@ -36,7 +36,7 @@ type Conn struct {
 	// direction sees a ClientHello, and replaced under writing.
 	session atomic.Pointer[session]
 	closed  atomic.Bool
-	ending  atomic.Bool // Abort was called
+	ending  atomic.Bool // deadlines are this layer's own: Abort was called, or Close drains
 
 	// Guarded by writing.
 	sniffOut helloSniffer // of a client's own ClientHello
@@ -304,19 +304,30 @@ const refusalDrain = 2 * time.Second
 // After a fatal alert of a server, as when a handshake has failed, the transport
 // stays open in the background, for 2 seconds at most, and what the client still
 // sends is discarded: closing at once would send a RST, and the client would report
-// that in place of the alert.
+// that in place of the alert. Deadlines set from then on have no effect, and a
+// second Close returns net.ErrClosed.
 func (c *Conn) Close() error {
-	c.closed.Store(true)
+	again := c.closed.Swap(true)
 	s := c.session.Load()
 	if s == nil {
 		return c.transport.Close()
 	}
 	refused := s.gate.refused()
 	s.end()
-	if refused && !c.ending.Load() {
+	if refused && again {
+		return net.ErrClosed
+	}
+	if refused && c.beginEnding() {
 		return membio.CloseDrained(c.transport, refusalDrain)
 	}
 	return c.transport.Close()
+}
+
+// beginEnding makes deadlines this layer's own. It reports false if they were.
+func (c *Conn) beginEnding() bool {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	return c.ending.CompareAndSwap(false, true)
 }
 
 // CloseWrite sends what is held and shuts down the transport's sending side,
@@ -359,7 +370,7 @@ func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
 	c.deadlines.Lock()
 	defer c.deadlines.Unlock()
 	if c.ending.Load() {
-		return nil // Abort sets its own
+		return nil
 	}
 	return set(t)
 }

@@ -458,6 +458,7 @@ func (c *Conn) Close() error {
 	alertErr := c.sayGoodbye()
 	var err error
 	if within := c.engine.options.drainTimeout(); c.refused.Load() && within > 0 {
+		c.readDeadline.bound(within) // whatever the user sets from now on
 		err = membio.CloseDrained(c.transport, within)
 	} else {
 		err = c.transport.Close()
