@@ -290,7 +290,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.ahead.Read(p)
 	}
 	n, err := c.readLocked(p)
-	if err != nil && isTimeout(err) { // perhaps because it was called back
+	if err != nil && (isTimeout(err) || isClosed(err)) { // perhaps because it was called back
 		switch {
 		case c.closing.Load():
 			err = c.closedError()
@@ -344,7 +344,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return n, c.closedError()
 		}
 		if err := c.flushLocked(); err != nil {
-			return n, c.explain(err)
+			return n, c.sendError(err)
 		}
 		if n == len(p) {
 			return n, nil
@@ -408,7 +408,7 @@ func (c *Conn) FlushTickets() error {
 		return c.closedError()
 	}
 	c.engine.wire.release()
-	return c.explain(c.flushLocked())
+	return c.sendError(c.flushLocked())
 }
 
 // CloseWrite ends the sending direction: what is pending and held, close_notify,
@@ -428,11 +428,13 @@ func (c *Conn) CloseWrite() error {
 		return err
 	}
 	if err := c.flushLocked(); err != nil || c.finSent {
-		return c.explain(err)
+		return c.sendError(err)
 	}
 	c.finSent = true
 	if t, ok := c.transport.(interface{ CloseWrite() error }); ok {
-		return t.CloseWrite()
+		if err := t.CloseWrite(); !errors.Is(err, errors.ErrUnsupported) { // as of a wrapper
+			return c.sendError(err)
+		}
 	}
 	return nil
 }

@@ -70,14 +70,21 @@ func (c *Conn) refusedBy() error {
 // has arrived before the RST that made the write fail, or never will.
 const explainTimeout = 100 * time.Millisecond
 
+// sendError is what a call returns whose sending has ended with err, which may be
+// nil.
+func (c *Conn) sendError(err error) error {
+	if err != nil && c.closing.Load() {
+		return c.closedError()
+	}
+	return c.explain(err)
+}
+
 // explain returns the peer's alert, if it has sent one, in place of the reset
 // with which its transport then answered; the reset is the error beneath.
 func (c *Conn) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.aborted.Load() != nil:
-		return c.closedError()
 	case !isReset(err):
 		return err
 	}
