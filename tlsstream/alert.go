@@ -182,10 +182,15 @@ func alertOf(err error) (alert Alert, remote, ok bool) {
 	return Alert(v.Uint()), op.Op == "remote error", true
 }
 
-// withAlert makes an *AlertError of an error of crypto/tls that carries an alert.
+// withAlert makes an *AlertError of an error of crypto/tls with which an alert came
+// or went.
 func (e *Engine) withAlert(err error) error {
 	alert, remote, ok := alertOf(err)
 	if !ok {
+		// Many errors do not say that an alert was sent, but the gate saw it.
+		alert = Alert(e.wire.gate.FatalAlert())
+	}
+	if alert == AlertCloseNotify || err == ErrWantRead {
 		return err
 	}
 	a := &AlertError{Alert: alert, Remote: remote, Err: err}

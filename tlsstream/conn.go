@@ -412,9 +412,9 @@ func (c *Conn) FlushTickets() error {
 }
 
 // CloseWrite ends the sending direction: what is pending and held, close_notify,
-// and TCP FIN where the transport has CloseWrite. Reading goes on. After a
-// timeout it may be called again. It is an error before the handshake is
-// complete.
+// and TCP FIN where the transport has CloseWrite. Reading goes on; Write then
+// returns an error that matches net.ErrClosed. After a timeout it may be called
+// again. It is an error before the handshake is complete.
 func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite

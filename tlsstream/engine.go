@@ -45,6 +45,7 @@ type Engine struct {
 	failed      error // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
+	writeClosed atomic.Bool // CloseWrite was called
 
 	// With Options.Reasons.
 	reasons      *reasonCache // a client's
@@ -212,7 +213,15 @@ func (e *Engine) Write(p []byte) (int, error) {
 
 // seal seals the first writeSlice bytes of p.
 func (e *Engine) seal(p []byte) (int, error) {
-	return e.tls.Write(p[:min(len(p), writeSlice)])
+	n, err := e.tls.Write(p[:min(len(p), writeSlice)])
+	switch {
+	case err == nil:
+	case e.writeClosed.Load():
+		err = errWriteClosed
+	default:
+		err = e.withAlert(err)
+	}
+	return n, err
 }
 
 // FlushTickets makes due what is held: the server's NewSessionTicket, and
@@ -226,12 +235,13 @@ func (e *Engine) FlushTickets() error {
 }
 
 // CloseWrite makes close_notify due, behind everything written and held.
-// Reading goes on; writing is over. It is an error before the handshake is
-// complete.
+// Reading goes on; writing is over: Write then returns an error that matches
+// net.ErrClosed. It is an error before the handshake is complete.
 func (e *Engine) CloseWrite() error {
 	if !e.complete.Load() {
 		return errEarlyCloseWrite
 	}
+	e.writeClosed.Store(true)
 	return e.tls.CloseWrite()
 }
 

@@ -47,6 +47,7 @@ var ErrInputFull = errors.New("tlsstream: bytes fed before must be read first")
 
 var (
 	errEarlyCloseWrite = errors.New("tlsstream: CloseWrite before the handshake is complete")
+	errWriteClosed     = fmt.Errorf("tlsstream: Write after CloseWrite: %w", net.ErrClosed)
 	errNoNetConn       = errors.New("tlsstream: not a connection of this package: it was made neither by its Listener, Dialer, Server or Client nor over ticketdefer.WrapConn")
 )
 
@@ -114,23 +115,20 @@ func (e *Engine) handshakeError(err error) *HandshakeError {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF // or it would pass as the end of a stream
 	}
-	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Stage: e.stage(head), Received: received, Err: e.withAlert(err)}
 	var header tls.RecordHeaderError
 	if errors.As(err, &header) && header.Conn != nil {
 		header.Conn = e.netConn // not the memory under crypto/tls
-		h.Err = header
+		err = header
 	}
-	var alert *AlertError
-	if sent := Alert(e.wire.gate.FatalAlert()); !errors.As(h.Err, &alert) && sent != AlertCloseNotify {
-		alert = &AlertError{Alert: sent, Err: h.Err}
-		h.Err = alert
-	}
-	h.Hint = e.handshakeHint(h, head, alert)
+	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Stage: e.stage(head), Received: received, Err: e.withAlert(err)}
+	h.Hint = e.handshakeHint(h, head)
 	return h
 }
 
-// handshakeHint says in words what probably happened. alert may be nil.
-func (e *Engine) handshakeHint(h *HandshakeError, head []byte, alert *AlertError) string {
+// handshakeHint says in words what probably happened.
+func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
+	var alert *AlertError
+	errors.As(h.Err, &alert)
 	peer := "client"
 	if e.client {
 		peer = "server"

@@ -108,11 +108,14 @@ func TestBothEndsNameTheSameAlert(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, serverErr := server.Read(make([]byte, 1))
+			_, serverWriteErr := server.Write(make([]byte, 1))
 			_, clientErr := client.Read(make([]byte, 1))
-			got := map[string]alertSeen{"client": alertIn(clientErr), "server": alertIn(serverErr)}
+			got := map[string]alertSeen{"client": alertIn(clientErr), "server": alertIn(serverErr), "server's Write": alertIn(serverWriteErr)}
 			want := map[string]alertSeen{
 				"client": {tlsstream.AlertBadRecordMAC, true},
 				"server": {tlsstream.AlertBadRecordMAC, false},
+
+				"server's Write": {tlsstream.AlertBadRecordMAC, false},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -225,6 +228,7 @@ func TestErrorsMatchThoseOfTheTransport(t *testing.T) {
 		{"CloseRead after close", func(c *tlsstream.Conn, _ *net.TCPConn) { c.Close() }, (*tlsstream.Conn).CloseRead, net.ErrClosed},
 		{"Abort after close", func(c *tlsstream.Conn, _ *net.TCPConn) { c.Close() }, func(c *tlsstream.Conn) error { return c.Abort(tlsstream.AlertInternalError) }, net.ErrClosed},
 		{"Err after close", func(c *tlsstream.Conn, _ *net.TCPConn) { c.Close() }, (*tlsstream.Conn).Err, net.ErrClosed},
+		{"write after CloseWrite", func(c *tlsstream.Conn, _ *net.TCPConn) { c.CloseWrite() }, write, net.ErrClosed},
 		{"cut", func(_ *tlsstream.Conn, peer *net.TCPConn) { peer.CloseWrite() }, read, io.ErrUnexpectedEOF},
 		{"reset, seen by Read", func(_ *tlsstream.Conn, peer *net.TCPConn) { peer.SetLinger(0); peer.Close() }, read, syscall.ECONNRESET},
 		{"reset, seen by Write", func(_ *tlsstream.Conn, peer *net.TCPConn) {
