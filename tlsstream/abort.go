@@ -36,7 +36,8 @@ func (c *Conn) Abort(a Alert) error { return c.AbortWithReason(a, "") }
 // is cut off), which the AlertError on the peer's side shows if the peer uses this
 // package with Options.Reasons. It is sent if this side is a server, has
 // Options.Reasons set, and the client accepts session tickets; all other peers
-// get the plain alert.
+// get the plain alert. Put no secrets into it: it is encrypted, but a client that
+// takes it for a ticket may offer it to the server, in the clear, within a second.
 func (c *Conn) AbortWithReason(a Alert, text string) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
@@ -139,8 +140,8 @@ func (e *Engine) abort(a Alert, text string) error {
 	var reason []byte
 	if e.complete.Load() {
 		suite = e.tls.ConnectionState().CipherSuite
-		if text != "" && e.sendsReasons.Load() {
-			reason = reasonMessage(trimReason(text))
+		if text != "" && e.sendsReasons {
+			reason = reasonMessages(trimReason(text), e.goodTicket)
 		}
 	} else {
 		_, head := e.wire.progress()

@@ -13,9 +13,9 @@ import (
 )
 
 // abortEngines makes two engines, after their handshake.
-func abortEngines(t *testing.T, clientConfig, serverConfig *tls.Config) (client, server *tlsstream.Engine) {
+func abortEngines(t *testing.T, o tlsstream.Options, clientConfig, serverConfig *tls.Config) (client, server *tlsstream.Engine) {
 	t.Helper()
-	client, server = tlsstream.NewClientEngine(clientConfig), tlsstream.NewServerEngine(serverConfig)
+	client, server = o.ClientEngine(clientConfig), o.ServerEngine(serverConfig)
 	t.Cleanup(func() {
 		client.Close()
 		server.Close()
@@ -43,7 +43,7 @@ func TestEngineAbort(t *testing.T) {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			clientConfig, serverConfig := abortConfigs()
 			clientConfig.MaxVersion = version
-			them, us := abortEngines(t, clientConfig, serverConfig)
+			them, us := abortEngines(t, tlsstream.Options{}, clientConfig, serverConfig)
 			if _, err := us.Write(make([]byte, 5000)); err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func TestEngineAbort(t *testing.T) {
 // The control: an engine that is closed says that all is well.
 func TestEngineCloseIsNoAbortControl(t *testing.T) {
 	clientConfig, serverConfig := abortConfigs()
-	them, us := abortEngines(t, clientConfig, serverConfig)
+	them, us := abortEngines(t, tlsstream.Options{}, clientConfig, serverConfig)
 	if _, err := us.Write(make([]byte, 5000)); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestEngineAnswersNothingAfterAbort(t *testing.T) {
 	serverConfig.SessionTicketsDisabled = true
 	log := &abortKeyLog{}
 	clientConfig.KeyLogWriter = log
-	them, us := abortEngines(t, clientConfig, serverConfig)
+	them, us := abortEngines(t, tlsstream.Options{}, clientConfig, serverConfig)
 	epoch := log.epoch(t, "CLIENT", them)
 	record := epoch.Seal(nil, 23, []byte("ab"))
 	record = epoch.Seal(record, 22, []byte{24, 0, 0, 1, 1})

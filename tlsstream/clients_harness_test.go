@@ -136,6 +136,8 @@ func answer(c net.Conn) {
 		io.WriteString(c, rest)
 	case "abort":
 		tlsstream.Abort(c, tlsstream.AlertInternalError)
+	case "reason":
+		c.(*tlsstream.Conn).AbortWithReason(tlsstream.AlertInternalError, "the disk is full")
 	case "fin":
 		finOnly(c)
 	}

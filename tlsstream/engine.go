@@ -49,7 +49,8 @@ type Engine struct {
 
 	// With Options.Reasons.
 	reasons      *reasonCache // a client's
-	sendsReasons atomic.Bool  // of a server: the client accepts tickets
+	sendsReasons bool         // a server's: the client accepts tickets; set during the handshake
+	goodTicket   []byte       // a server's: the client's, unless it is very long; set during the handshake
 }
 
 // NewServerEngine returns an Engine for the server's side of a connection.

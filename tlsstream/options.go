@@ -33,8 +33,10 @@ type Options struct {
 
 	// Reasons lets [Conn.AbortWithReason] send its text, on a server, and
 	// AlertError show it, on a client. TLS has no field for it: it travels as a
-	// session ticket. A client that does not know of this may store it, and
-	// make one full handshake more; a client with Reasons and no
+	// session ticket, behind which the server repeats the client's good one: a
+	// client that does not know of this resumes with that. If the good one is
+	// longer than 14 KiB, for the certificates in it, such a client may
+	// make one full handshake more. A client with Reasons and no
 	// ClientSessionCache asks for tickets that it would not ask for otherwise.
 	// If zero, no text is sent and none is looked for.
 	Reasons bool

@@ -12,9 +12,10 @@ import (
 // TLS alerts carry no text. But a server may send a NewSessionTicket at any time
 // (RFC 8446 4.6.1); its ticket is opaque to clients, and a client's session cache
 // sees it. So the reason travels as the ticket of a NewSessionTicket, marked by
-// reasonMagic, right before the alert. A client that knows nothing of this stores a
-// ticket that is of no use, if it stores tickets of failed connections at all,
-// and makes one full handshake more; so nothing is sent unless asked for.
+// reasonMagic, right before the alert. A client that knows nothing of this may store
+// it in place of its good ticket; so the good one is sent once more behind it, and
+// it costs no client anything. (RFC 8446 6.2 has clients forget the tickets of a
+// failed connection, and some do.)
 
 // reasonMagic marks a ticket that is a reason. 16 random bytes: a real ticket
 // begins with them once in 2^128.
@@ -35,14 +36,31 @@ func trimReason(text string) string {
 	return string(b)
 }
 
-// reasonMessage returns the NewSessionTicket message (RFC 8446 4.6.1) that
-// carries text.
-func reasonMessage(text string) []byte {
+// maxRepeatedTicket is the longest ticket in bytes that is kept to be repeated: with
+// a reason it fits one record. Longer ones carry certificates.
+const maxRepeatedTicket = 14 << 10
+
+// reasonMessages returns what carries text: a NewSessionTicket message, and another
+// with the client's good ticket, if there is one.
+func reasonMessages(text string, good []byte) []byte {
+	// The lifetime is in seconds; 0 would make clients skip the ticket.
+	messages := ticketMessage(1, []byte{0xff}, slices.Concat(reasonMagic, []byte(text)))
+	if good != nil {
+		// As sendSessionTicket of crypto/tls: the nonce is a part of what the
+		// client's key is made from.
+		const lifetime = 7 * 24 * 60 * 60
+		messages = append(messages, ticketMessage(lifetime, nil, good)...)
+	}
+	return messages
+}
+
+// ticketMessage returns a NewSessionTicket message (RFC 8446 4.6.1).
+func ticketMessage(lifetime uint32, nonce, ticket []byte) []byte {
 	const newSessionTicket = 4
-	ticket := slices.Concat(reasonMagic, []byte(text))
-	body := binary.BigEndian.AppendUint32(nil, 1) // lifetime in seconds; 0 makes clients skip the ticket
-	body = binary.BigEndian.AppendUint32(body, 0) // age_add
-	body = append(body, 1, 0xff)                  // nonce: one byte, and not crypto/tls's, which is empty
+	body := binary.BigEndian.AppendUint32(nil, lifetime)
+	body = binary.BigEndian.AppendUint32(body, 0) // age_add; it matters to 0-RTT only
+	body = append(body, byte(len(nonce)))
+	body = append(body, nonce...)
 	body = binary.BigEndian.AppendUint16(body, uint16(len(ticket)))
 	body = append(body, ticket...)
 	body = binary.BigEndian.AppendUint16(body, 0) // extensions
@@ -103,12 +121,29 @@ func (e *Engine) wireReasons(config *tls.Config) {
 		config.ClientSessionCache = e.reasons
 		return
 	}
+	e.keepTicket(config)
 	get := config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		e.sendsReasons.Store(offersTickets(hello))
+		e.sendsReasons = offersTickets(hello)
 		if get == nil {
 			return nil, nil
 		}
-		return get(hello)
+		chosen, err := get(hello)
+		if chosen != nil && err == nil {
+			e.keepTicket(chosen) // it is this connection's own, too
+		}
+		return chosen, err
+	}
+}
+
+// keepTicket makes a server's engine remember the ticket that it gives the client.
+func (e *Engine) keepTicket(config *tls.Config) {
+	wrap := config.WrapSession // BindConfig sets it
+	config.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		ticket, err := wrap(state, session)
+		if err == nil && len(ticket) <= maxRepeatedTicket {
+			e.goodTicket = ticket
+		}
+		return ticket, err
 	}
 }
