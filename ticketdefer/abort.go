@@ -13,6 +13,10 @@ var ErrNoKeys = errors.New("ticketdefer: no traffic keys to seal an alert with")
 // passed the gate already: nothing may follow (RFC 8446 6.1).
 var ErrEnded = errors.New("ticketdefer: this direction has ended already")
 
+// errNotFatal is what Abort returns for the two alerts that do not say that
+// anything is wrong (RFC 8446 6.1): a stream cut short would pass for whole.
+var errNotFatal = errors.New("ticketdefer: close_notify and user_canceled are not fatal alerts")
+
 // errStuck is why an Abort could send nothing.
 var errStuck = errors.New("ticketdefer: a Write in the transport did not return, though its deadline had passed")
 
@@ -31,6 +35,9 @@ const alertLevelFatal = 2
 func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if description == alertCloseNotify || description == alertUserCanceled {
+		return nil, errNotFatal
+	}
 	if cipherSuite == 0 {
 		cipherSuite = g.suite
 	}

@@ -25,7 +25,8 @@ var errBusy = errors.New("tlsstream: connection closed without an alert: a call 
 // closing while the peer's data arrives would send a RST that can overtake the
 // alert. Then it closes the transport, in every case. The error is the first
 // reason why the alert may not have reached the peer. After Close or another
-// Abort it is net.ErrClosed.
+// Abort it is net.ErrClosed. AlertCloseNotify and AlertUserCanceled are not fatal:
+// for them Abort sends none, and closes.
 //
 // The peer sees another alert on TLS 1.2 and older, and on a connection whose
 // traffic secrets this layer does not have: bad_record_mac, or, in the handshake,
