@@ -492,7 +492,7 @@ func (c *Conn) sayGoodbye() error {
 	if err != nil {
 		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", c.explain(err))
 	}
-	if c.engine.client && !c.heard.Load() && c.ConnectionState().Version == tls.VersionTLS13 {
+	if c.engine.client && !c.heard.Load() && c.engine.options.drainTimeout() > 0 && c.ConnectionState().Version == tls.VersionTLS13 {
 		c.awaitServer()
 	} else if !c.readClosed.Load() {
 		return nil // whoever reads is told by Read

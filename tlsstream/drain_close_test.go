@@ -172,6 +172,11 @@ var closeCases = []closeCase{
 		}()
 		time.Sleep(time.Second)
 	}, want: drainDefault},
+	{name: "a Read that cannot be called back, no DrainTimeout", options: tlsstream.Options{DrainTimeout: -1}, before: func(t *testing.T, c *tlsstream.Conn, transport *drainPipe) {
+		transport.deaf = true
+		go c.Read(make([]byte, 1))
+		synctest.Wait()
+	}, want: 0},
 	{name: "a Write in progress", before: func(t *testing.T, c *tlsstream.Conn, _ *drainPipe) {
 		go func() {
 			if _, err := c.Write(make([]byte, 1<<20)); !errors.Is(err, net.ErrClosed) {

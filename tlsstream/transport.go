@@ -209,7 +209,12 @@ func (t *transport) Write(p []byte) (int, error) {
 	t.outOrder.Lock()
 	defer t.outOrder.Unlock()
 	due, err := t.gate.Filter(t.filtered, p)
-	if err != nil {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		// The stream is closed. A Read that is still at work may be answering
+		// a KeyUpdate, and must go on to its next keys.
+		return len(p), nil
+	case err != nil:
 		return 0, err
 	}
 	t.due.Queue(due...)
