@@ -37,15 +37,20 @@ type Conn struct {
 	session atomic.Pointer[session]
 	latest  atomic.Pointer[session] // the same, but kept when plaintext follows
 	closed  atomic.Bool
+	ending  atomic.Bool // deadlines are this layer's own: Abort was called, or Close drains
 
 	// Guarded by writing.
 	sniffOut helloSniffer // of a client's own ClientHello
 	skip     int          // bytes that follow it in its record
 	due      [][]byte     // empty between calls
+	cut      []byte       // what the last Write could not send: the rest of a record
+
+	deadlines sync.Mutex // held while ending is looked at and a deadline set
 
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
-	sniffIn helloSniffer
+	sniffIn     helloSniffer
+	serverHello []byte // what a client has received, up to its cipher suite
 }
 
 // WrapConn returns a Conn over conn.
@@ -79,12 +84,26 @@ func (l *listener) Accept() (net.Conn, error) {
 // Read reads from the transport.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.transport.Read(p)
-	if n > 0 {
-		if s := c.session.Load(); s == nil || s.gate.Closed() {
-			c.sniffInbound(p[:n])
-		}
+	if n == 0 {
+		return n, err
+	}
+	switch s := c.session.Load(); {
+	case s == nil || s.gate.Closed():
+		c.sniffInbound(p[:n])
+	case s.gate.client:
+		c.noteServerHello(s.gate, p[:n])
 	}
 	return n, err
+}
+
+// noteServerHello shows a client's gate the beginning of what has been received.
+func (c *Conn) noteServerHello(g *Gate, p []byte) {
+	c.sniffing.Lock()
+	defer c.sniffing.Unlock()
+	if missing := serverHelloPrefix - len(c.serverHello); missing > 0 {
+		c.serverHello = append(c.serverHello, p[:min(len(p), missing)]...)
+		g.noteInboundHello(c.serverHello)
+	}
 }
 
 func (c *Conn) sniffInbound(p []byte) {
@@ -111,6 +130,9 @@ func (c *Conn) begin(s *session) {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
+	if c.ending.Load() {
+		return 0, net.ErrClosed // an alert is the last thing to send
+	}
 
 	s := c.session.Load()
 	if s != nil && s.gate.Closed() && len(p) > 0 && p[0] != recordApplicationData {
@@ -154,14 +176,26 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	case len(due) == 1 && len(due[0]) == len(p):
 		// Not p: it may be a record sealed again, or one that began earlier.
-		return c.transport.Write(due[0])
+		n, err := c.transport.Write(due[0])
+		c.keep(due[0][n:], err)
+		return n, err
 	}
 	last := len(due) - 1
 	c.transport.Queue(due[:last]...)
-	if _, err := c.transport.Write(due[last]); err != nil {
+	if n, err := c.transport.Write(due[last]); err != nil {
+		c.keep(due[last][n:], err)
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// keep keeps the rest of what Abort, or a deadline, has cut short: an alert of
+// Abort's comes at the end of a record. To crypto/tls the failure of a Write is
+// final, so nobody else has a use for it.
+func (c *Conn) keep(rest []byte, err error) {
+	if err != nil {
+		c.cut = append(c.cut, rest...)
+	}
 }
 
 // FlushTickets sends what is held, without waiting for application data. It
@@ -207,14 +241,111 @@ func (c *Conn) expectECH() {
 	}
 }
 
+// Abort ends the TLS session with a fatal alert and closes the transport (RFC
+// 8446 6.2). What was written and held goes out first. A Write in progress
+// returns with a timeout; deadlines set from now on have no effect. Abort waits
+// up to send for the transport to take everything, then up to drain for the peer's
+// FIN, for a close with unread input would send a RST that can overtake the
+// alert. The transport is closed in every case.
+//
+// The error is ErrNoKeys if the alert cannot be sealed, and ErrEnded if
+// close_notify or an alert went before it.
+func (c *Conn) Abort(description uint8, send, drain time.Duration) error {
+	if !c.ending.CompareAndSwap(false, true) {
+		return ErrEnded
+	}
+	err := c.abort(description, send, drain)
+	if closeErr := c.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (c *Conn) abort(description uint8, send, drain time.Duration) error {
+	s := c.session.Load()
+	if s == nil {
+		return ErrNoKeys
+	}
+	if err := c.interrupt(); err != nil {
+		return err
+	}
+	defer func() { <-c.writing }()
+	due, err := s.gate.Abort(description, 0, nil)
+	if err != nil {
+		return err
+	}
+	c.transport.Queue(c.cut)
+	c.transport.Queue(due...)
+	if err := c.transport.SetWriteDeadline(time.Now().Add(send)); err != nil {
+		return err
+	}
+	if err := c.transport.Flush(); err != nil {
+		return err
+	}
+	if drain <= 0 || c.transport.CloseWrite() != nil {
+		return nil
+	}
+	if err := c.transport.SetReadDeadline(time.Now().Add(drain)); err != nil {
+		return err
+	}
+	return membio.Drain(c.transport)
+}
+
+// interruptTimeout is how long a Write whose deadline has passed may take to come
+// back. Only a transport without deadlines needs any time.
+const interruptTimeout = 500 * time.Millisecond
+
+// interrupt brings a Read and a Write in progress back, and takes writing.
+func (c *Conn) interrupt() error {
+	c.deadlines.Lock()
+	err := c.transport.SetDeadline(time.Unix(1, 0))
+	c.deadlines.Unlock()
+	if err != nil {
+		return err
+	}
+	patience := time.NewTimer(interruptTimeout)
+	defer patience.Stop()
+	select {
+	case c.writing <- struct{}{}:
+		return nil
+	case <-patience.C:
+		return errStuck
+	}
+}
+
+// refusalDrain is how long a client that was refused has to see the alert.
+const refusalDrain = 2 * time.Second
+
 // Close closes the transport. Held records that no close_notify took along are
 // dropped, and the traffic secrets are overwritten.
+//
+// After a fatal alert of a server, as when a handshake has failed, the transport
+// stays open in the background, for 2 seconds at most, and what the client still
+// sends is discarded: closing at once would send a RST, and the client would report
+// that in place of the alert. Deadlines set from then on have no effect, and a
+// second Close returns net.ErrClosed.
 func (c *Conn) Close() error {
-	c.closed.Store(true)
-	if s := c.session.Load(); s != nil {
-		s.end()
+	again := c.closed.Swap(true)
+	s := c.session.Load()
+	if s == nil {
+		return c.transport.Close()
+	}
+	refused := s.gate.refused()
+	s.end()
+	if refused && again {
+		return net.ErrClosed
+	}
+	if refused && c.beginEnding() {
+		return membio.CloseDrained(c.transport, refusalDrain)
 	}
 	return c.transport.Close()
+}
+
+// beginEnding makes deadlines this layer's own. It reports false if they were.
+func (c *Conn) beginEnding() bool {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	return c.ending.CompareAndSwap(false, true)
 }
 
 // CloseWrite sends what is held and shuts down the transport's sending side,
@@ -234,8 +365,30 @@ func (c *Conn) CloseRead() error { return c.transport.CloseRead() }
 // NetConn returns the transport. Writing to it breaks the TLS stream.
 func (c *Conn) NetConn() net.Conn { return c.transport.NetConn() }
 
-func (c *Conn) LocalAddr() net.Addr                { return c.transport.LocalAddr() }
-func (c *Conn) RemoteAddr() net.Addr               { return c.transport.RemoteAddr() }
-func (c *Conn) SetDeadline(t time.Time) error      { return c.transport.SetDeadline(t) }
-func (c *Conn) SetReadDeadline(t time.Time) error  { return c.transport.SetReadDeadline(t) }
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.transport.SetWriteDeadline(t) }
+// LocalAddr returns the transport's local address.
+func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
+
+// RemoteAddr returns the transport's remote address.
+func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
+
+// SetDeadline sets the transport's deadlines.
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.transport.SetDeadline, t) }
+
+// SetReadDeadline sets the transport's deadline for Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetReadDeadline, t)
+}
+
+// SetWriteDeadline sets the transport's deadline for Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetWriteDeadline, t)
+}
+
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+	c.deadlines.Lock()
+	defer c.deadlines.Unlock()
+	if c.ending.Load() {
+		return nil
+	}
+	return set(t)
+}

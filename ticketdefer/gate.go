@@ -110,6 +110,13 @@ type Gate struct {
 	messages   messageScanner
 	candidates []*candidate
 	trials     int
+	aborted    bool // see Abort
+	fatal      byte // description of the fatal alert that has passed; zero if none has
+
+	// What Abort needs before the epoch is found.
+	suite           uint16
+	changed         bool   // change_cipher_spec was written
+	handshakeSecret []byte // a client's *_HANDSHAKE_TRAFFIC_SECRET
 
 	inner *Epoch // crypto/tls seals in it; nil before the epoch
 	wire  *Epoch // the peer opens in it; nil while it is the same as inner
@@ -203,7 +210,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 		}
 		if pos < len(p) {
 			if p[pos] == recordAlert { // no TLS before 1.3 hides the type
-				g.alerts.Add(1)
+				g.noteAlert(p[min(len(p), pos+recordHeaderLen):])
 			}
 			due = append(due, p[pos:])
 		}
@@ -227,15 +234,28 @@ func (g *Gate) judge(record []byte) (action, error) {
 	case phaseHandshake:
 		switch record[0] {
 		case recordChangeCipherSpec:
+			g.changed = true
 			return actHold, nil
 		case recordAlert:
-			g.alerts.Add(1)
+			g.noteAlert(record[recordHeaderLen:])
+		case recordHandshake:
+			if suite := CipherSuiteOf(record); suite != 0 {
+				g.suite = suite // a server's own
+			}
+		case recordApplicationData:
+			if g.client && len(record) == alertRecordLen {
+				g.noteHandshakeAlert(record)
+			}
 		}
 		contentType, content, ok := g.openFirst(record)
 		if !ok {
 			return actPass, nil
 		}
 		return g.judgeContent(record, contentType, content)
+	case phaseClosed:
+		if g.aborted {
+			return actDiscard, nil
+		}
 	case phaseStream:
 		// Only a KeyUpdate or an alert changes anything, and their lengths
 		// are known; others need no opening unless they are sealed again.
@@ -281,8 +301,7 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.phase = phaseStream
 	}
 	if contentType == recordAlert {
-		g.alerts.Add(1)
-		if len(content) == 2 && content[1] == alertCloseNotify {
+		if g.noteAlert(content) == alertCloseNotify {
 			g.phase = phaseClosed
 		}
 	}
@@ -491,6 +510,14 @@ func (g *Gate) turnOff(why Deferral) {
 	g.wipeCandidates()
 }
 
+// HasSecret reports whether a traffic secret of the application epoch has come: on
+// a client, the server's flight has been verified.
+func (g *Gate) HasSecret() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inner != nil || len(g.candidates) > 0
+}
+
 // searching reports whether a traffic secret would still be of use.
 func (g *Gate) searching() bool {
 	g.mu.Lock()
@@ -507,9 +534,55 @@ func (g *Gate) Closed() bool {
 	return g.phase == phaseClosed || g.phase == phaseWiped || g.stats.Deferral == DeferralNotRecords
 }
 
+// noteAlert counts an alert and returns its description. One that cannot be read,
+// because TLS 1.2 has encrypted it, is of no account: it may be close_notify.
+func (g *Gate) noteAlert(content []byte) (description int) {
+	g.alerts.Add(1)
+	if len(content) == 2 && content[1] == alertCloseNotify {
+		return alertCloseNotify
+	}
+	if len(content) == 2 && g.fatal == 0 {
+		g.fatal = content[1]
+	}
+	return -1
+}
+
+// noteHandshakeAlert notes a client's alert about the server's flight. It is the
+// first that the client seals.
+func (g *Gate) noteHandshakeAlert(record []byte) {
+	if g.handshakeSecret == nil {
+		return
+	}
+	c := candidate{secret: g.handshakeSecret}
+	for _, e := range c.open() {
+		if contentType, content, err := e.Open(g.small[:0], record); err == nil && contentType == recordAlert {
+			g.noteAlert(content)
+		}
+		e.Wipe()
+	}
+}
+
+// refused reports whether a server has sent a fatal alert.
+func (g *Gate) refused() bool { return !g.client && g.FatalAlert() != 0 }
+
+// FatalAlert returns the description of the fatal alert that the TLS stack has
+// sent; zero, which is close_notify's, if it has sent none that can be told.
+func (g *Gate) FatalAlert() byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fatal
+}
+
+// HelloSent reports whether a server has sent its ServerHello, or a
+// HelloRetryRequest.
+func (g *Gate) HelloSent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.client && g.suite != 0
+}
+
 // Alerts returns how many alerts the TLS stack has written, as far as they can be
-// told: alerts that crypto/tls sends during the handshake, under handshake keys,
-// are not counted.
+// told: a server's alerts under handshake keys are not counted.
 func (g *Gate) Alerts() int64 { return g.alerts.Load() }
 
 // Stats returns the gate's counters.
@@ -536,6 +609,8 @@ func (g *Gate) Wipe() {
 }
 
 func (g *Gate) wipeCandidates() {
+	clear(g.handshakeSecret)
+	g.handshakeSecret = nil
 	for _, c := range g.candidates {
 		c.wipe()
 	}

@@ -16,6 +16,8 @@ const (
 	labelClientTraffic = "CLIENT_TRAFFIC_SECRET_0"
 	labelServerTraffic = "SERVER_TRAFFIC_SECRET_0"
 	labelTLS12         = "CLIENT_RANDOM"
+
+	labelClientHandshake = "CLIENT_HANDSHAKE_TRAFFIC_SECRET"
 )
 
 const (
@@ -37,7 +39,7 @@ func parseLogLine(line []byte) (l logLine, ok bool) {
 	random, secret, _ := bytes.Cut(rest, []byte{' '})
 	secret = bytes.TrimRight(secret, "\r\n")
 	switch string(label) {
-	case labelClientTraffic, labelServerTraffic, labelTLS12:
+	case labelClientTraffic, labelServerTraffic, labelTLS12, labelClientHandshake:
 		l.label = string(label)
 	default:
 		return l, false
@@ -64,6 +66,8 @@ func (g *Gate) take(l *logLine) {
 		g.AddSecret(l.secret[:l.n])
 	case labelTLS12:
 		g.Disable(DeferralTLS12)
+	case labelClientHandshake:
+		g.keepHandshakeSecret(l.secret[:l.n])
 	}
 }
 

@@ -12,7 +12,8 @@ const (
 	messageClientHello = 1
 	messageKeyUpdate   = 24
 
-	alertCloseNotify = 0
+	alertCloseNotify  = 0
+	alertUserCanceled = 90
 )
 
 const (

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
 )
 
 // Theory of operation.
@@ -65,8 +67,9 @@ type Conn struct {
 	// Each of these is held for a whole call, transport I/O included. They
 	// are channels of one place, not mutexes: Close must see whether writing
 	// is taken, a context can end the wait for handshaking, and
-	// testing/synctest sees who waits. Order: handshaking, reading, writing;
-	// Close takes only writing.
+	// testing/synctest sees who waits. Order: handshaking, reading, writing.
+	// Close, and a writer whose transport has failed, take reading last, and
+	// wait for it a bounded time only.
 	handshaking chan struct{}
 	reading     chan struct{}
 	writing     chan struct{}
@@ -76,11 +79,26 @@ type Conn struct {
 	closing atomic.Bool // Close was called
 
 	// Guarded by reading.
-	timeout  error // why the transport had nothing for this Read
-	laterErr error // of a transport that gave bytes with it
+	timeout  error         // why the transport had nothing for this Read
+	laterErr error         // of a transport that gave bytes with it
+	ahead    membio.Buffer // application data that explain came across
 
-	writeDeadline deadline
-	finSent       bool // guarded by writing
+	ending ending
+
+	// aborted is what calls return after Abort.
+	aborted atomic.Pointer[AlertError]
+	// heard is set once Read has returned application data or an end: tickets
+	// of a server that does not defer came before it.
+	heard atomic.Bool
+	// refused is set when a server's handshake has failed, and an alert is on
+	// its way to a client that may still be sending.
+	refused atomic.Bool
+	// readClosed is set by CloseRead.
+	readClosed atomic.Bool
+
+	readDeadline, writeDeadline deadline
+
+	finSent bool // guarded by writing
 }
 
 // Server returns the server's side of a TLS connection over conn. config is as
@@ -111,6 +129,8 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 		reading:     make(chan struct{}, 1),
 		writing:     make(chan struct{}, 1),
 	}
+	c.ending.done = make(chan struct{})
+	c.readDeadline.set = conn.SetReadDeadline
 	c.writeDeadline.set = conn.SetWriteDeadline
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
@@ -143,6 +163,11 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 		return ctx.Err()
 	}
 	defer func() { <-c.handshaking }()
+	defer func() {
+		if err != nil && c.aborted.Load() != nil {
+			err = c.closedError()
+		}
+	}()
 
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() {
@@ -155,10 +180,10 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			}
 		}()
 	}
-	var source io.Reader = c.transport
+	var broken error // what sending failed with
 	for !c.ready.Load() {
 		if c.closing.Load() {
-			return net.ErrClosed
+			return c.closedError()
 		}
 		stepErr := c.engine.handshake(ctx)
 		if stepErr != nil && stepErr != ErrWantRead {
@@ -166,6 +191,8 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 				c.failed = true
 				c.sendAlert()
 			}
+			c.refused.Store(!c.engine.client)
+			c.end(stepErr)
 			return stepErr
 		}
 		if err := c.flush(); err != nil {
@@ -173,23 +200,15 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 				return c.engine.handshakeError(err)
 			}
 			if stepErr == nil {
-				return c.engine.handshakeError(err)
+				return c.engine.handshakeError(c.explain(err))
 			}
-			// The peer has gone; what it said before may tell why. Linux
-			// reports a reset once: if it was to us, Read sees a plain EOF.
-			source = readerFunc(func(p []byte) (int, error) {
-				n, readErr := c.transport.Read(p)
-				if readErr == io.EOF {
-					readErr = err
-				}
-				return n, readErr
-			})
+			broken = err
 		}
 		if stepErr == nil {
 			c.ready.Store(true)
 			break
 		}
-		if err := c.engine.wire.fill(source); err != nil {
+		if err := c.engine.wire.fill(c.transport, broken); err != nil && !c.closing.Load() {
 			return c.engine.handshakeError(err)
 		}
 	}
@@ -265,13 +284,41 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.reading <- struct{}{}
 	defer func() { <-c.reading }()
 
+	switch {
+	case c.aborted.Load() != nil:
+		return 0, c.closedError()
+	case c.readClosed.Load():
+		return 0, io.EOF
+	case c.ahead.Len() > 0:
+		return c.ahead.Read(p)
+	}
+	n, err := c.readLocked(p)
+	if err != nil && (isTimeout(err) || isClosed(err)) { // perhaps because it was called back
+		switch {
+		case c.closing.Load():
+			err = c.closedError()
+		case c.readClosed.Load():
+			err = io.EOF
+		}
+	}
+	return n, err
+}
+
+// readLocked is Read for a caller that has reading.
+func (c *Conn) readLocked(p []byte) (int, error) {
 	alerts := c.engine.wire.gate.Alerts()
 	n, err := c.engine.read(p)
 	if err == ErrWantRead {
 		return n, c.timeout
 	}
-	if err != nil && c.engine.wire.gate.Alerts() > alerts {
-		c.sendAlert()
+	if n > 0 || err != nil {
+		c.heard.Store(true)
+	}
+	if err != nil {
+		c.end(err)
+		if c.engine.wire.gate.Alerts() > alerts {
+			c.sendAlert()
+		}
 	}
 	return n, err
 }
@@ -291,13 +338,16 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 
+	if err := c.refusal(); err != nil {
+		return 0, err
+	}
 	n := 0
 	for {
 		if c.closing.Load() {
-			return n, net.ErrClosed
+			return n, c.closedError()
 		}
 		if err := c.flushLocked(); err != nil {
-			return n, err
+			return n, c.sendError(err)
 		}
 		if n == len(p) {
 			return n, nil
@@ -312,6 +362,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// closedError is what calls after Close or Abort return.
+func (c *Conn) closedError() error {
+	if aborted := c.aborted.Load(); aborted != nil {
+		return aborted
+	}
+	return net.ErrClosed
 }
 
 func (c *Conn) opError(op string, err error) error {
@@ -351,16 +409,16 @@ func (c *Conn) FlushTickets() error {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
-		return net.ErrClosed
+		return c.closedError()
 	}
 	c.engine.wire.release()
-	return c.flushLocked()
+	return c.sendError(c.flushLocked())
 }
 
 // CloseWrite ends the sending direction: what is pending and held, close_notify,
-// and TCP FIN where the transport has CloseWrite. Reading goes on. After a
-// timeout it may be called again. It is an error before the handshake is
-// complete.
+// and TCP FIN where the transport has CloseWrite. Reading goes on; Write then
+// returns an error that matches net.ErrClosed. After a timeout it may be called
+// again. It is an error before the handshake is complete.
 func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
@@ -368,17 +426,19 @@ func (c *Conn) CloseWrite() error {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
-		return net.ErrClosed
+		return c.closedError()
 	}
 	if err := c.engine.CloseWrite(); err != nil {
 		return err
 	}
 	if err := c.flushLocked(); err != nil || c.finSent {
-		return err
+		return c.sendError(err)
 	}
 	c.finSent = true
 	if t, ok := c.transport.(interface{ CloseWrite() error }); ok {
-		return t.CloseWrite()
+		if err := t.CloseWrite(); !errors.Is(err, errors.ErrUnsupported) { // as of a wrapper
+			return c.sendError(err)
+		}
 	}
 	return nil
 }
@@ -389,19 +449,35 @@ func (c *Conn) CloseWrite() error {
 // not past the write deadline. If a Write is in progress, Close breaks it
 // and sends nothing, as crypto/tls does. The transport is closed in every case.
 // A second call returns net.ErrClosed.
+//
+// A client of TLS 1.3 whose Read has returned nothing so far then waits until the
+// server closes, at most Options.DrainTimeout and not past the read deadline: the
+// server's tickets may lie unread or be on their way, and closing on top of them
+// would destroy what the server has not received. If the server sends a fatal
+// alert meanwhile, Close returns it. Without that wait, after CloseRead, Close
+// returns an alert that has come before. A server whose handshake has failed gives
+// the client the same time to see its alert, but in the background.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
 	alertErr := c.sayGoodbye()
-	err := c.transport.Close()
+	var err error
+	if within := c.engine.options.drainTimeout(); c.refused.Load() && within > 0 {
+		c.readDeadline.bound(within) // whatever the user sets from now on
+		err = membio.CloseDrained(c.transport, within)
+	} else {
+		err = c.transport.Close()
+	}
 	c.engine.stop()
+	c.end(net.ErrClosed)
 	if err == nil {
 		err = alertErr
 	}
 	return err
 }
 
+// sayGoodbye sends close_notify, and drains.
 func (c *Conn) sayGoodbye() error {
 	if !c.ready.Load() {
 		return nil
@@ -418,9 +494,29 @@ func (c *Conn) sayGoodbye() error {
 		err = c.flushLocked()
 	}
 	if err != nil {
-		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", err)
+		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", c.explain(err))
 	}
-	return nil
+	if c.engine.client && !c.heard.Load() && c.engine.options.drainTimeout() > 0 && c.ConnectionState().Version == tls.VersionTLS13 {
+		c.awaitServer()
+	} else if !c.readClosed.Load() {
+		return nil // whoever reads is told by Read
+	}
+	return c.refusedBy()
+}
+
+// awaitServer drains in Close. The caller has writing.
+func (c *Conn) awaitServer() {
+	c.readDeadline.bound(0) // brings a Read back
+	patience := time.NewTimer(interruptTimeout)
+	defer patience.Stop()
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+		// A reset is no error here: a server that has taken all, and does not
+		// wait for close_notify, resets the connection too.
+		_ = c.drainLocked(c.discardLocked)
+	case <-patience.C:
+	}
 }
 
 // ConnectionState returns the zero ConnectionState until the handshake is
@@ -467,20 +563,21 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets the deadline for Read, and for what a handshake reads.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.transport.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.readDeadline.user(t) }
 
 // SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
 // Close, and for what a handshake writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
 
-// A deadline is the transport's write deadline: the user's, or an earlier bound
-// of this package's own while it has something to send by itself.
+// A deadline is one of the transport's: the user's, or an earlier bound of this
+// package's own while it has something to send or to wait for by itself.
 type deadline struct {
 	set func(time.Time) error
 
 	mu     sync.Mutex
 	chosen time.Time // by the user; guarded by mu
 	limit  time.Time // by us, zero if there is none; guarded by mu
+	alone  bool      // limit counts, and chosen does not; guarded by mu
 }
 
 func (d *deadline) user(t time.Time) error {
@@ -501,20 +598,31 @@ func (d *deadline) passed() bool {
 func (d *deadline) bound(within time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.limit = time.Now().Add(within)
+	d.limit, d.alone = time.Now().Add(within), false
 	_ = d.applyLocked() // a transport that has no deadlines bounds itself
+}
+
+// overrule replaces the user's deadline by a bound, or by none if within is zero.
+func (d *deadline) overrule(within time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limit, d.alone = time.Time{}, true
+	if within > 0 {
+		d.limit = time.Now().Add(within)
+	}
+	_ = d.applyLocked()
 }
 
 func (d *deadline) unbound() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.limit = time.Time{}
+	d.limit, d.alone = time.Time{}, false
 	_ = d.applyLocked()
 }
 
 func (d *deadline) applyLocked() error {
 	t := d.chosen
-	if !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
+	if d.alone || !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
 		t = d.limit
 	}
 	return d.set(t)

@@ -45,6 +45,12 @@ type Engine struct {
 	failed      error // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
+	writeClosed atomic.Bool // CloseWrite was called
+
+	// With Options.Reasons.
+	reasons      *reasonCache // a client's
+	sendsReasons bool         // a server's: the client accepts tickets; set during the handshake
+	goodTicket   []byte       // a server's: the client's, unless it is very long; set during the handshake
 }
 
 // NewServerEngine returns an Engine for the server's side of a connection.
@@ -85,6 +91,9 @@ func (e *Engine) init(config *tls.Config) {
 	// A renegotiation is a handshake inside Read, where nothing can suspend
 	// it. crypto/tls answers with no_renegotiation.
 	bound.Renegotiation = tls.RenegotiateNever
+	if e.options.Reasons {
+		e.wireReasons(bound)
+	}
 	e.tls = construct(&e.wire, bound)
 }
 
@@ -183,6 +192,8 @@ func (e *Engine) read(p []byte) (int, error) {
 	case err == io.EOF && e.wire.truncated() && !e.options.AllowTruncation,
 		errors.Is(err, io.ErrUnexpectedEOF) && e.wire.truncated():
 		err = ErrTruncated
+	default:
+		err = e.withAlert(err)
 	}
 	return n, err
 }
@@ -211,7 +222,15 @@ func (e *Engine) Write(p []byte) (int, error) {
 
 // seal seals the first writeSlice bytes of p.
 func (e *Engine) seal(p []byte) (int, error) {
-	return e.tls.Write(p[:min(len(p), writeSlice)])
+	n, err := e.tls.Write(p[:min(len(p), writeSlice)])
+	switch {
+	case err == nil:
+	case e.writeClosed.Load():
+		err = errWriteClosed
+	default:
+		err = e.withAlert(err)
+	}
+	return n, err
 }
 
 // FlushTickets makes due what is held: the server's NewSessionTicket, and
@@ -225,12 +244,13 @@ func (e *Engine) FlushTickets() error {
 }
 
 // CloseWrite makes close_notify due, behind everything written and held.
-// Reading goes on; writing is over. It is an error before the handshake is
-// complete.
+// Reading goes on; writing is over: Write then returns an error that matches
+// net.ErrClosed. It is an error before the handshake is complete.
 func (e *Engine) CloseWrite() error {
 	if !e.complete.Load() {
 		return errEarlyCloseWrite
 	}
+	e.writeClosed.Store(true)
 	return e.tls.CloseWrite()
 }
 
@@ -303,6 +323,7 @@ type dueQueue struct {
 	mu     sync.Mutex    // never held across I/O: an alert of Read's must find room
 	buffer membio.Buffer // guarded by mu
 	size   atomic.Int64  // of buffer; written under mu
+	total  atomic.Int64  // bytes ever queued; written under mu
 }
 
 func (q *dueQueue) Queue(bufs ...[]byte) {
@@ -310,6 +331,7 @@ func (q *dueQueue) Queue(bufs ...[]byte) {
 	defer q.mu.Unlock()
 	for _, b := range bufs {
 		q.buffer.Write(b) // cannot fail: there is no limit
+		q.total.Add(int64(len(b)))
 	}
 	q.size.Store(int64(q.buffer.Len()))
 }

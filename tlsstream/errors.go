@@ -2,6 +2,7 @@ package tlsstream
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,23 @@ var ErrInputFull = errors.New("tlsstream: bytes fed before must be read first")
 var (
 	errCallback        = errors.New("a callback of the configuration did not return")
 	errEarlyCloseWrite = errors.New("tlsstream: CloseWrite before the handshake is complete")
+	errWriteClosed     = fmt.Errorf("tlsstream: Write after CloseWrite: %w", net.ErrClosed)
 	errNoNetConn       = errors.New("tlsstream: not a connection of this package: it was made neither by its Listener, Dialer, Server or Client nor over ticketdefer.WrapConn")
+)
+
+// A Stage is how far a handshake got. In TLS 1.3 a client's certificate travels with
+// its Finished, and its handshake is complete before the server has looked at
+// them: that the certificate was refused is an *AlertError of its first Read, or of
+// the Write that fails.
+type Stage string
+
+const (
+	StageConnected      Stage = "connected"              // no TLS was sent or received
+	StageHelloSent      Stage = "ClientHello sent"       // client; no part of the server's flight has come
+	StageHelloReceived  Stage = "ClientHello received"   // server; at least a part of it
+	StageFlightReceived Stage = "server flight received" // client; at least a part of it
+	StageFlightSent     Stage = "server flight sent"     // server; the client's Finished has not come
+	StageFinished       Stage = "finished"               // what failed is sending the last flight
 )
 
 // A HandshakeError tells why a handshake failed. It is final, unless the error
@@ -57,6 +74,8 @@ type HandshakeError struct {
 	Client bool
 	// Remote is the peer's address; nil from an Engine.
 	Remote net.Addr
+	// Stage is how far the handshake got.
+	Stage Stage
 	// Received counts the bytes that have come from the peer.
 	Received int64
 	// Err is the error of crypto/tls or of the transport.
@@ -75,7 +94,7 @@ func (e *HandshakeError) Error() string {
 	if e.Remote != nil && e.Remote.String() != "" {
 		fmt.Fprintf(&b, " with %s", e.Remote)
 	}
-	fmt.Fprintf(&b, " failed after %d bytes from the peer: %v", e.Received, e.Err)
+	fmt.Fprintf(&b, " failed (%s, %d bytes from the peer): %v", e.Stage, e.Received, e.Err)
 	if e.Hint != "" {
 		fmt.Fprintf(&b, " (%s)", e.Hint)
 	}
@@ -86,10 +105,7 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // Timeout reports whether the handshake can be tried again with a later
 // deadline.
-func (e *HandshakeError) Timeout() bool {
-	var t net.Error
-	return errors.As(e.Err, &t) && t.Timeout()
-}
+func (e *HandshakeError) Timeout() bool { return isTimeout(e.Err) }
 
 // Temporary is for net.Error; it is the same as Timeout.
 func (e *HandshakeError) Temporary() bool { return e.Timeout() }
@@ -97,35 +113,123 @@ func (e *HandshakeError) Temporary() bool { return e.Timeout() }
 // handshakeError dresses an error of crypto/tls's handshake, or a timeout in it.
 func (e *Engine) handshakeError(err error) *HandshakeError {
 	received, head := e.wire.progress()
-	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Received: received, Err: err}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF // or it would pass as the end of a stream
+	}
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) && header.Conn != nil {
+		header.Conn = e.netConn // not the memory under crypto/tls
+		err = header
+	}
+	h := &HandshakeError{Client: e.client, Remote: e.wire.remote, Stage: e.stage(head), Received: received, Err: e.withAlert(err)}
+	h.Hint = e.handshakeHint(h, head)
+	return h
+}
+
+// handshakeHint says in words what probably happened.
+func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
+	var alert *AlertError
+	errors.As(h.Err, &alert)
 	peer := "client"
 	if e.client {
 		peer = "server"
 	}
 	var header tls.RecordHeaderError
-	switch {
+	switch err := h.Err; {
+	case len(head) > 0 && head[0] != recordHandshake && head[0] != recordAlert:
+		return fmt.Sprintf("the %s does not speak TLS here: it began with %q", peer, head)
 	case errors.As(err, &header):
-		if header.Conn != nil {
-			header.Conn = e.netConn // not the memory under crypto/tls
-			h.Err = header
-		}
-		h.Hint = fmt.Sprintf("the %s does not speak TLS here: it began with %q", peer, head)
+		return fmt.Sprintf("the %s sent something that is not a TLS record in the middle of the handshake", peer)
+	case alert != nil && alert.Remote:
+		return "" // the alert has its own
+	case isTimeout(err) && e.Pending() > 0:
+		return "the deadline passed while sending: the transport takes no more"
 	case isTimeout(err):
-		h.Hint = fmt.Sprintf("the deadline passed while waiting for the %s", peer)
-	case received == 0 && (isEOF(err) || isReset(err)):
-		h.Hint = fmt.Sprintf("the %s closed the connection before it sent anything", peer)
+		return fmt.Sprintf("the deadline passed while waiting for the %s's %s", peer, awaited[h.Stage])
+	case isReset(err) && h.Stage == StageHelloSent:
+		return "the server reset the connection on seeing the ClientHello: it may not speak TLS, or something in between does not like it"
+	case h.Received == 0 && (isEOF(err) || isReset(err)):
+		return fmt.Sprintf("the %s closed the connection before it sent anything", peer)
 	case isEOF(err):
-		h.Hint = fmt.Sprintf("the %s closed the connection in the middle of the handshake", peer)
+		return fmt.Sprintf("the %s closed the connection in the middle of the handshake", peer)
 	case isReset(err):
-		h.Hint = fmt.Sprintf("the %s reset the connection in the middle of the handshake", peer)
+		return fmt.Sprintf("the %s reset the connection in the middle of the handshake", peer)
 	}
-	return h
+	if hint := certificateHint(h.Err); hint != "" || alert == nil {
+		return hint
+	}
+	return refusalHints[alert.Alert]
+}
+
+// awaited is what the peer sends next at each stage.
+var awaited = map[Stage]string{
+	StageConnected:      "ClientHello",
+	StageHelloSent:      "ServerHello",
+	StageHelloReceived:  "ClientHello, of which a part has come",
+	StageFlightReceived: "flight, of which a part has come",
+	StageFlightSent:     "answer to this side's flight, its Finished",
+}
+
+// certificateHint says what to do when this side did not accept the peer's
+// certificate.
+func certificateHint(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return "the peer's certificate is signed by an authority that is not in RootCAs or ClientCAs"
+	case errors.As(err, &name):
+		return "the peer has a certificate for another name: check ServerName"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the peer's certificate has expired or is not valid yet, or this machine's clock is wrong"
+	}
+	return ""
+}
+
+// refusalHints say what to do when this side has sent an alert.
+var refusalHints = map[Alert]string{
+	AlertProtocolVersion:       "no TLS version in common: compare MinVersion and MaxVersion of both sides",
+	AlertNoApplicationProtocol: "no ALPN protocol in common: compare NextProtos of both sides",
+	AlertCertificateRequired:   "ClientAuth demands a certificate, and the client has shown none",
+	AlertUnrecognizedName:      "this side has no certificate for the name that the client asked for",
+}
+
+// The types of record with which a peer's TLS stream can begin.
+const (
+	recordAlert     = 21
+	recordHandshake = 22
+)
+
+// stage tells how far the handshake has come. head is what the peer began with.
+func (e *Engine) stage(head []byte) Stage {
+	heard := len(head) > 0 && head[0] == recordHandshake
+	switch {
+	case e.complete.Load() || e.client && e.wire.gate.HasSecret():
+		return StageFinished
+	case e.client && heard:
+		return StageFlightReceived
+	case e.client && e.wire.due.total.Load() > 0:
+		return StageHelloSent
+	case e.wire.gate.HelloSent():
+		return StageFlightSent
+	case heard:
+		return StageHelloReceived
+	}
+	return StageConnected
 }
 
 func isEOF(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// isReset reports whether err is what a system says of a connection that was
+// reset: to a Read, a Write, and a CloseWrite.
 func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN)
+}
+
+// isClosed reports whether err is of a transport that this side has closed.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }

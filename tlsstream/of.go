@@ -1,6 +1,8 @@
 package tlsstream
 
 import (
+	"errors"
+	"fmt"
 	"net"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -31,6 +33,28 @@ func StatsOf(c net.Conn) (Stats, bool) {
 		return Stats{Stats: layer.Stats()}, true
 	}
 	return Stats{}, false
+}
+
+// Abort ends c with a fatal alert, as [Conn.Abort] does. c is as for
+// [FlushTickets]. On a *tls.Conn whose connection speaks TLS 1.2 or older, or whose
+// secrets this layer does not have, no alert can be sent: c is closed without
+// close_notify, which careful clients report, and the error says so.
+func Abort(c net.Conn, a Alert) error {
+	switch layer := layerOf(c).(type) {
+	case *Conn:
+		return layer.Abort(a)
+	case *ticketdefer.Conn:
+		o := Options{}
+		err := layer.Abort(uint8(a), o.closeTimeout(), o.drainTimeout())
+		switch {
+		case errors.Is(err, ticketdefer.ErrEnded):
+			return net.ErrClosed
+		case err != nil:
+			return fmt.Errorf("tlsstream: the connection was closed, but alert %v may not have reached the peer: %w", a, err)
+		}
+		return nil
+	}
+	return errNoNetConn
 }
 
 // layerOf finds the outermost *Conn or *ticketdefer.Conn that c is or runs over.

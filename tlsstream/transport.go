@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -52,7 +53,10 @@ type transport struct {
 
 // headLen is how many of the first bytes from the peer are kept until the
 // handshake is over, to tell what the peer speaks if it is not TLS.
-const headLen = 64
+const headLen = 96 // a ServerHello up to its cipher suite
+
+// maxRecord is the longest record of any TLS version (RFC 5246 6.2.3).
+const maxRecord = 5 + 16<<10 + 2048
 
 func (t *transport) Read(p []byte) (int, error) {
 	for {
@@ -100,7 +104,9 @@ func (t *transport) Read(p []byte) (int, error) {
 // fill makes one Read of r for a suspended handshake, straight into the memory
 // of crypto/tls: however many handshakes wait for their peers, none holds a
 // buffer. It returns only timeouts; other errors are the handshake's to return.
-func (t *transport) fill(r io.Reader) error {
+// broken is why nothing can be sent any more, or nil: a kernel reports a reset
+// once, and to whoever asks next, the end of the stream.
+func (t *transport) fill(r io.Reader, broken error) error {
 	t.mu.Lock()
 	p := t.want
 	t.mu.Unlock()
@@ -111,6 +117,9 @@ func (t *transport) fill(r io.Reader) error {
 	t.countLocked(p[:n])
 	if err == nil || isTimeout(err) {
 		return err
+	}
+	if err == io.EOF && broken != nil {
+		err = broken
 	}
 	if t.end == nil {
 		t.end = err
@@ -126,9 +135,11 @@ func (t *transport) countLocked(p []byte) {
 	}
 }
 
+// isTimeout reports whether err is of a deadline, and the call can be made again.
+// ETIMEDOUT calls itself a timeout too: it says that the connection is dead.
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // feed takes bytes from the peer, as many as inputLimit allows.
@@ -198,13 +209,40 @@ func (t *transport) Write(p []byte) (int, error) {
 	t.outOrder.Lock()
 	defer t.outOrder.Unlock()
 	due, err := t.gate.Filter(t.filtered, p)
-	if err != nil {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		// The stream is closed. A Read that is still at work may be answering
+		// a KeyUpdate, and must go on to its next keys.
+		return len(p), nil
+	case err != nil:
 		return 0, err
 	}
 	t.due.Queue(due...)
 	clear(due)
 	t.filtered = due[:0]
 	return len(p), nil
+}
+
+// abort makes a fatal alert due; see ticketdefer.Gate.Abort.
+func (t *transport) abort(description uint8, cipherSuite uint16, message []byte) error {
+	t.outOrder.Lock()
+	defer t.outOrder.Unlock()
+	due, err := t.gate.Abort(description, cipherSuite, message)
+	t.due.Queue(due...)
+	return err
+}
+
+// poison replaces what is to come from the peer by a record that cannot
+// authenticate, and is long enough to end one that crypto/tls has a part of.
+func (t *transport) poison() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	record := make([]byte, maxRecord)
+	copy(record, []byte{23, 3, 3, (maxRecord - 5) >> 8, (maxRecord - 5) & 0xff})
+	t.in.Reset()
+	t.in.Limit = inputLimit
+	t.in.Write(record)
+	t.end = net.ErrClosed
 }
 
 // release makes everything held due.
