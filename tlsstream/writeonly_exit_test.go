@@ -46,7 +46,7 @@ func uploadTo(addr string) error {
 	if err != nil {
 		return err
 	}
-	return writeAndClose(c, size)
+	return writeOnly(c, size)
 }
 
 // A process that exits closes its sockets like any other: what its kernel holds

@@ -20,7 +20,7 @@ var uploadSizes = []int{64 << 10, 1 << 20, 8 << 20}
 // An uploadClient writes size bytes to addr and closes, and never reads.
 type uploadClient func(addr string, size int) error
 
-func writeAndClose(c net.Conn, size int) error {
+func writeOnly(c net.Conn, size int) error {
 	c.SetDeadline(time.Now().Add(endPatience))
 	_, err := c.Write(uploadData(size))
 	return errors.Join(err, c.Close())
@@ -34,7 +34,7 @@ func oursUploads(o tlsstream.Options) uploadClient {
 		if err != nil {
 			return err
 		}
-		return writeAndClose(c, size)
+		return writeOnly(c, size)
 	}
 }
 
@@ -43,7 +43,7 @@ func stockUploads(addr string, size int) error {
 	if err != nil {
 		return err
 	}
-	return writeAndClose(c, size)
+	return writeOnly(c, size)
 }
 
 // uploadsAtOnce bounds the uploads of one test that run at the same time. They
