@@ -96,6 +96,25 @@ func TestPlainHTTPOnTheTLSPort(t *testing.T) {
 	}
 }
 
+// On a stream of AcceptStream net/http does not see that it is TLS, and cannot
+// answer. The client gets an end of stream, and the server's log says why.
+func TestPlainHTTPOnAStream(t *testing.T) {
+	t.Parallel()
+	a, b := membio.Pipe(wide(1 << 16))
+	defer a.Close()
+	server := tlsstream.Server(b, testCA.ServerConfig())
+	a.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	_, err := server.Read(make([]byte, 1))
+	var failed *tlsstream.HandshakeError
+	if !errors.As(err, &failed) || !strings.Contains(failed.Hint, "GET / HTTP/1.1") {
+		t.Errorf("Read: %v", err)
+	}
+	server.Close()
+	if got, err := io.ReadAll(a); len(got) != 0 || err != nil {
+		t.Errorf("the client reads %q, %v", got, err)
+	}
+}
+
 // Alerts of RFC 8446 6.
 const (
 	unexpectedMessage = 10

@@ -2,13 +2,12 @@ package tlsstream_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"os"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"errors"
 
 	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/tlsstream"
@@ -19,7 +18,7 @@ import (
 // there had been one request.
 func TestEveryLegalKeyUpdateLoadWorks(t *testing.T) {
 	t.Parallel()
-	const n = 20_000
+	const n = 10_000
 	for _, s := range []stack{streamStack, listenerStack} {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()

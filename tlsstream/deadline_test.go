@@ -41,9 +41,12 @@ func newMiser(c net.Conn) *miser { return &miser{Conn: c, write: -1, read: -1, r
 func (m *miser) Write(p []byte) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.write < 0 || m.write >= len(p) {
+	if m.write < 0 {
+		return m.Conn.Write(p)
+	}
+	if m.write >= len(p) {
 		n, err := m.Conn.Write(p)
-		m.write = max(m.write-n, min(m.write, 0))
+		m.write -= n
 		return n, err
 	}
 	n, err := m.Conn.Write(p[:m.write])

@@ -3,6 +3,7 @@ package tlsstream_test
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -226,6 +227,46 @@ func TestEngineCloseRacesWithHandshake(t *testing.T) {
 		var failed *tlsstream.HandshakeError
 		if err := server.Handshake(); err == nil || err == tlsstream.ErrWantRead {
 			t.Fatalf("Handshake after Close: %v (%t)", err, errors.As(err, &failed))
+		}
+	}
+}
+
+// Close may come at any moment after it, too, whatever the others do.
+func TestEngineCloseRacesWithEverything(t *testing.T) {
+	t.Parallel()
+	clientConfig, serverConfig := ticketConfigs()
+	cheap(clientConfig, serverConfig)
+	for range 30 {
+		client, server := newEngines(t, clientConfig, serverConfig, everything)
+		client.Write(make([]byte, 50_000))
+		stream := takeAll(client)
+		var all sync.WaitGroup
+		all.Go(func() {
+			for range 20 {
+				n, _ := server.Feed(stream)
+				stream = stream[n:]
+				server.Read(make([]byte, 5000))
+			}
+			server.FeedEOF()
+		})
+		all.Go(func() {
+			for range 20 {
+				server.Write(make([]byte, 5000))
+				server.Take(make([]byte, 3000))
+				server.FlushTickets()
+			}
+			server.CloseWrite()
+		})
+		all.Go(func() {
+			for range 20 {
+				server.Stats()
+				server.ConnectionState()
+			}
+		})
+		all.Go(func() { server.Close() })
+		all.Wait()
+		if _, err := server.Write([]byte{1}); !errors.Is(err, net.ErrClosed) {
+			t.Fatalf("Write after Close: %v", err)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func TestEngineAnswersKeyUpdatesInTurn(t *testing.T) {
 	t.Parallel()
 	for _, client := range []bool{true, false} {
 		for _, chunk := range []int{1, 20, everything} {
-			for _, requests := range []int{1, 2, 4, 5, 100} {
+			for _, requests := range []int{1, 4, 5, 100} {
 				name := fmt.Sprintf("clientAsks=%t/chunk=%d/requests=%d", client, chunk, requests)
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
@@ -75,7 +75,7 @@ func TestEngineAnswersKeyUpdatesInTurn(t *testing.T) {
 					if s.KeyUpdates != int64(requests) || s.HeldRecords == 0 || s.HeldRecords > 6 {
 						t.Fatalf("after %d requests Stats: %+v", requests, s)
 					}
-					response := randomBytes(4, 30_000)
+					response := randomBytes(4, 3000)
 					mustEqual(t, "response", send(t, other, peer.Engine, response, chunk), response)
 					if s := other.Stats(); s.HeldRecords != 0 {
 						t.Errorf("after a Write Stats: %+v", s)

@@ -51,7 +51,7 @@ func TestEnginesNeedNoConnection(t *testing.T) {
 // engineLife uses two engines from the end of the handshake to their close.
 func engineLife(t *testing.T, client, server *tlsstream.Engine, chunk int) {
 	t.Helper()
-	request, response := randomBytes(1, 5000), randomBytes(2, 40_000)
+	request, response := randomBytes(1, 3000), randomBytes(2, 20_000)
 	mustEqual(t, "request", send(t, client, server, request, chunk), request)
 	if server.Pending() != 0 {
 		t.Fatalf("%d bytes are due from a server that has written nothing", server.Pending())

@@ -25,16 +25,9 @@ func TestHandshakeGoesOnAfterADeadline(t *testing.T) {
 			mutual(clientConfig, serverConfig)
 			a, b := membio.Pipe(wide(1 << 20))
 			m := newMiser(a)
-			conns := map[string]secureConn{}
-			if role == "client" {
-				conns["client"], conns["server"] = streamStack.client(m, clientConfig), stockStack.server(b, serverConfig)
-			} else {
-				conns["server"], conns["client"] = streamStack.server(m, serverConfig), stockStack.client(b, clientConfig)
-			}
-			ours := conns[role]
-			peer := conns["client"]
-			if role == "client" {
-				peer = conns["server"]
+			ours, peer := streamStack.client(m, clientConfig), stockStack.server(b, serverConfig)
+			if role == "server" {
+				ours, peer = streamStack.server(m, serverConfig), stockStack.client(b, clientConfig)
 			}
 			m.set(bytes, bytes, bytes)
 			done := make(chan error, 1)

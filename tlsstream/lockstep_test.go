@@ -97,7 +97,7 @@ func TestLockstepNeverDeadlocks(t *testing.T) {
 	t.Parallel()
 	step := 1
 	if underRace {
-		step = 7
+		step = 13
 	}
 	for _, auth := range []bool{false, true} {
 		t.Run(fmt.Sprintf("mutual=%t", auth), func(t *testing.T) {

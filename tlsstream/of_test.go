@@ -3,6 +3,7 @@ package tlsstream_test
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"testing"
 
@@ -185,5 +186,51 @@ func TestDialerTakesTheServerName(t *testing.T) {
 	dial(t, false, clientConfig, serverConfig)
 	if clientConfig.ServerName != "" {
 		t.Error("the Dialer has changed the user's Config")
+	}
+}
+
+// A stream may run over another: CloseWrite ends both, and the outermost layer is
+// the one that is asked.
+func TestTLSInTLS(t *testing.T) {
+	t.Parallel()
+	a, b := membio.Pipe(wide(1 << 16))
+	config := testCA.ServerConfig()
+	outer := tlsstream.Client(tlsstream.Client(a, testCA.ClientConfig()), testCA.ClientConfig())
+	other := tlsstream.Server(tlsstream.Server(b, config), config)
+	defer outer.Close()
+	defer other.Close()
+	if err := handshakeBoth(outer, other); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, outer, other)
+	if err := outer.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Read([]byte{0}); err != io.EOF {
+		t.Errorf("the peer reads %v", err)
+	}
+	if _, err := other.NetConn().Read([]byte{0}); err != io.EOF {
+		t.Errorf("the peer's inner stream reads %v", err)
+	}
+	if err := tlsstream.FlushTickets(other); err != nil {
+		t.Error(err)
+	}
+}
+
+// A nil Config fails in the handshake, as with crypto/tls.
+func TestNilConfig(t *testing.T) {
+	t.Parallel()
+	client, server := tlsstream.NewClientEngine(nil), tlsstream.NewServerEngine(nil)
+	defer client.Close()
+	defer server.Close()
+	if err := client.Handshake(); err == nil || err == tlsstream.ErrWantRead {
+		t.Errorf("the client: %v", err)
+	}
+	hello := tlsstream.NewClientEngine(testCA.ClientConfig())
+	defer hello.Close()
+	hello.Handshake()
+	server.Feed(takeAll(hello))
+	if err := server.Handshake(); err == nil || err == tlsstream.ErrWantRead {
+		t.Errorf("the server: %v", err)
 	}
 }

@@ -86,6 +86,7 @@ var ticketScenarios = []struct {
 	}},
 	{"SessionTicketKey", func(server *tls.Config, connect func()) {
 		//lint:ignore SA1019 users still set it
+		//lint:ignore SA1019 users still set it
 		server.SessionTicketKey = [32]byte{1}
 		connect()
 		connect()

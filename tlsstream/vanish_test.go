@@ -128,7 +128,7 @@ func TestPeerVanishesAtEveryByte(t *testing.T) {
 	t.Parallel()
 	step := 1
 	if underRace {
-		step = 2
+		step = 7
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, clientVictim := range []bool{true, false} {
