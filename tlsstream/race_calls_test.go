@@ -41,6 +41,7 @@ const (
 	raceReset     raceVerdict = "reset"         // ECONNRESET, EPIPE, or ENOTCONN
 	raceData      raceVerdict = "data"          // the peer sent data after CloseRead
 	raceEnded     raceVerdict = "ended already" // Abort after CloseWrite
+	raceEarly     raceVerdict = "too early"     // CloseWrite before the handshake is complete
 	raceUnknown   raceVerdict = "UNDOCUMENTED"
 )
 
@@ -70,6 +71,8 @@ func (r *raceRound) judge(err error) raceVerdict {
 		return raceEnded
 	case strings.Contains(err.Error(), "application data after CloseRead"):
 		return raceData
+	case strings.Contains(err.Error(), "before the handshake"):
+		return raceEarly
 	}
 	return raceUnknown
 }
@@ -82,6 +85,8 @@ type raceCall struct {
 }
 
 var raceCalls = []raceCall{
+	{"Handshake", func(r *raceRound, _ *rand.Rand) error { return r.conn.Handshake() },
+		[]raceVerdict{raceTimeout, raceClosed}},
 	{"Read", func(r *raceRound, random *rand.Rand) error {
 		_, err := r.conn.Read(make([]byte, 1+random.IntN(1<<12)))
 		return err
@@ -102,9 +107,9 @@ var raceCalls = []raceCall{
 	{"FlushTickets", func(r *raceRound, _ *rand.Rand) error { return r.conn.FlushTickets() },
 		[]raceVerdict{raceTimeout, raceClosed, raceAlert, raceReset}},
 	{"CloseWrite", func(r *raceRound, _ *rand.Rand) error { return r.conn.CloseWrite() },
-		[]raceVerdict{raceTimeout, raceClosed, raceAlert, raceReset}},
+		[]raceVerdict{raceTimeout, raceClosed, raceAlert, raceReset, raceEarly}},
 	{"CloseRead", func(r *raceRound, _ *rand.Rand) error { return r.conn.CloseRead() },
-		[]raceVerdict{raceClosed}},
+		[]raceVerdict{raceTimeout, raceClosed}},
 	{"Abort", func(r *raceRound, _ *rand.Rand) error { return r.conn.Abort(raceAlertSent) },
 		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceReset, raceEnded}},
 	{"Close", func(r *raceRound, _ *rand.Rand) error { return r.close() },
@@ -196,8 +201,8 @@ func (y *raceTally) report(t *testing.T, slack time.Duration) {
 	t.Logf("slowest Close %v\n%s", y.slowest, strings.Join(lines, "\n"))
 }
 
-// run makes the round: a handshake, calls at once, and Close among them. ours and
-// theirs are the transport.
+// run makes the round: a handshake, before the calls or among them; calls at once,
+// and Close among them. ours and theirs are the transport.
 func (r *raceRound) run(t *testing.T, ours, theirs net.Conn) {
 	random := rand.New(rand.NewPCG(r.seed, 0))
 	client := random.IntN(2) == 0
@@ -215,6 +220,9 @@ func (r *raceRound) run(t *testing.T, ours, theirs net.Conn) {
 	}
 	defer theirs.Close()
 	peer := racePeers[random.IntN(len(racePeers))]
+	if random.IntN(4) == 0 {
+		peer = raceStranger
+	}
 	peerDone := peer(t, r, theirs, !client, peerConfig, rand.New(rand.NewPCG(r.seed, 1)))
 
 	var calls sync.WaitGroup
