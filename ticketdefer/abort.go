@@ -2,6 +2,7 @@ package ticketdefer
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 )
 
@@ -120,7 +121,20 @@ func isTLS13(cipherSuite uint16) bool { return cipherSuite>>8 == 0x13 }
 func (g *Gate) noteInboundHello(records []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.suite = CipherSuiteOf(records)
+	g.noteHello(records)
+}
+
+// noteHello learns from the server's hello which version is spoken: the suites of
+// TLS 1.3 are its own (RFC 8446 B.4).
+func (g *Gate) noteHello(records []byte) {
+	suite := CipherSuiteOf(records)
+	if suite == 0 || g.phase != phaseHandshake {
+		return
+	}
+	g.suite = suite
+	if suite>>8 != tls.TLS_AES_128_GCM_SHA256>>8 {
+		g.stats.Deferral = DeferralTLS12
+	}
 }
 
 // keepHandshakeSecret is for a client, which sends nothing between the server's

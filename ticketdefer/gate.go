@@ -239,9 +239,7 @@ func (g *Gate) judge(record []byte) (action, error) {
 		case recordAlert:
 			g.noteAlert(record[recordHeaderLen:])
 		case recordHandshake:
-			if suite := CipherSuiteOf(record); suite != 0 {
-				g.suite = suite // a server's own
-			}
+			g.noteHello(record) // a server's own
 		case recordApplicationData:
 			if g.client && len(record) == alertRecordLen {
 				g.noteHandshakeAlert(record)
@@ -401,9 +399,12 @@ func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bo
 			return contentType, content, true
 		}
 	}
+	if len(g.candidates) == 0 && g.stats.Deferral == DeferralWaiting {
+		g.stats.Deferral = DeferralNoSecret // crypto/tls logs it before it seals; a later one still counts
+	}
 	if g.trials++; g.trials >= maxTrials {
 		if len(g.candidates) == 0 {
-			g.turnOff(DeferralNoSecret)
+			g.turnOff(g.stats.Deferral)
 		} else {
 			g.turnOff(DeferralUnopened)
 		}
@@ -440,7 +441,9 @@ func (g *Gate) scratch(record []byte) []byte {
 
 func (g *Gate) hold(record []byte) {
 	g.held = append(g.held, record...)
-	g.heldRecords++
+	if record[0] != recordChangeCipherSpec {
+		g.heldRecords++
+	}
 }
 
 // release appends everything held to due.
@@ -449,8 +452,10 @@ func (g *Gate) release(due [][]byte) [][]byte {
 		return due
 	}
 	due = append(due, g.held)
-	g.stats.ReleasedRecords += int64(g.heldRecords)
-	g.stats.ReleasedBytes += int64(len(g.held))
+	if g.heldRecords > 0 {
+		g.stats.ReleasedRecords += int64(g.heldRecords)
+		g.stats.ReleasedBytes += int64(len(g.held))
+	}
 	g.forget()
 	return due
 }
@@ -591,6 +596,9 @@ func (g *Gate) Stats() Stats {
 	defer g.mu.Unlock()
 	s := g.stats
 	s.HeldRecords, s.HeldBytes = g.heldRecords, len(g.held)
+	if s.Deferral == DeferralWaiting && len(g.candidates) > 0 {
+		s.Deferral = DeferralReady
+	}
 	s.Alerts = g.alerts.Load()
 	return s
 }

@@ -6,9 +6,10 @@ type Deferral uint8
 
 const (
 	DeferralWaiting    Deferral = iota // the handshake has not come so far
+	DeferralReady                      // the traffic secret is here; nothing has been sealed under it yet
 	DeferralOn                         // tickets and KeyUpdate answers wait for the application
 	DeferralTLS12                      // TLS 1.2 or older: there is nothing to defer
-	DeferralNoSecret                   // no traffic secret came: the Config was not wrapped, or ECH hid the client_random
+	DeferralNoSecret                   // sealed records were written and no traffic secret came: the Config was not wrapped, or ECH hid the client_random
 	DeferralUnopened                   // records did not open under the secrets that came
 	DeferralNotRecords                 // what was written is not TLS
 )
@@ -17,6 +18,8 @@ func (d Deferral) String() string {
 	switch d {
 	case DeferralWaiting:
 		return "waiting for the handshake"
+	case DeferralReady:
+		return "ready"
 	case DeferralOn:
 		return "on"
 	case DeferralTLS12:
@@ -38,7 +41,7 @@ type Stats struct {
 	HeldRecords int // records that wait now
 	HeldBytes   int // their bytes
 
-	ReleasedRecords int64 // records that waited and were sent
+	ReleasedRecords int64 // records that waited and were sent; change_cipher_spec is not counted
 	ReleasedBytes   int64
 
 	KeyUpdates          int64 // KeyUpdate messages the TLS stack wrote

@@ -165,6 +165,10 @@ func (e *Engine) handshake(ctx context.Context) error {
 		e.failed = e.handshakeError(err)
 		return e.failed
 	}
+	if e.tls.ConnectionState().Version < tls.VersionTLS13 {
+		// A resumed handshake of TLS 1.2 logs no secret that would tell.
+		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
+	}
 	e.wire.start()
 	e.complete.Store(true)
 	return nil

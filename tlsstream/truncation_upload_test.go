@@ -106,7 +106,7 @@ func readWithEngine(engine *tlsstream.Engine, conn net.Conn) (data []byte, err e
 // follows, if there are so many, and ends the stream by a bare FIN. boundary tells
 // whether that is between two records. If n is negative, the stream ends inside
 // the handshake.
-func (u *cutUpload) cutAt(t *testing.T, reader cutReader, n int) (got []byte, err error, boundary, whole bool) {
+func (u *cutUpload) cutAt(t *testing.T, reader cutReader, n int) (got []byte, boundary, whole bool, err error) {
 	t.Helper()
 	clientConn, serverConn := endTCP(t)
 	defer clientConn.Close()
@@ -153,7 +153,7 @@ func (u *cutUpload) cutAt(t *testing.T, reader cutReader, n int) (got []byte, er
 		t.Fatal(err)
 	}
 	r := <-done
-	return r.data, r.err, boundary, whole
+	return r.data, boundary, whole, r.err
 }
 
 // Whoever uploads and dies leaves a bare FIN, if the system closes for it. At no
@@ -169,7 +169,7 @@ func TestCutUploadIsNeverComplete(t *testing.T) {
 				t.Parallel()
 				passed, cuts := 0, 0
 				for n := -1; ; n++ {
-					data, err, boundary, whole := upload.cutAt(t, reader, n)
+					data, boundary, whole, err := upload.cutAt(t, reader, n)
 					if whole {
 						if err != nil || !bytes.Equal(data, upload.data()) {
 							t.Errorf("with close_notify: %q, %v", data, err)
@@ -212,7 +212,7 @@ func TestUploadCutInTheHandshakeIsNeverComplete(t *testing.T) {
 	for _, reader := range cutReaders() {
 		t.Run(reader.name, func(t *testing.T) {
 			for _, n := range []int{-1 << 20, -100, -1} {
-				_, err, _, _ := upload.cutAt(t, reader, n)
+				_, _, _, err := upload.cutAt(t, reader, n)
 				if reader.name == "stdlib" {
 					continue // io.ReadAll takes its io.EOF for the end
 				}
@@ -235,7 +235,7 @@ func TestCutOfLargeRecordsIsNeverComplete(t *testing.T) {
 		}
 		t.Run(reader.name, func(t *testing.T) {
 			for _, n := range []int{1, 4, 5, 6, record - 1, record, record + 1, record + 5, 2*record - 1, 2 * record, 3*record - 16, 3 * record, 3*record + 23} {
-				data, err, boundary, _ := upload.cutAt(t, reader, n)
+				data, boundary, _, err := upload.cutAt(t, reader, n)
 				if (err == nil) != (boundary && reader.lax) {
 					t.Error(fmt.Errorf("cut at %d: %d bytes, %w", n, len(data), err))
 				}
