@@ -126,7 +126,7 @@ type AlertError struct {
 	Alert Alert
 	// Remote is set if the peer sent the alert, and not if this side did.
 	Remote bool
-	// Reason is the peer's own words, if it sent any; see
+	// Reason is in the words of the side that sent the alert, if it used
 	// [Conn.AbortWithReason].
 	Reason string
 	// Err is the error of crypto/tls, or of the transport, that it came with.

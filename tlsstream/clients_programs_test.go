@@ -138,6 +138,7 @@ func fetchGnuTLS(t *testing.T, s clientServer, p clientPath) clientEnd {
 
 // fetchJava starts the virtual machine once: it is slow. The program prints a line for each path.
 func fetchJava(t *testing.T, s clientServer, paths []clientPath) (ends []clientEnd) {
+	clientBinary(t, "javac") // java compiles the program
 	args := []string{"-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile}
 	for _, p := range paths {
 		args = append(args, p.String())

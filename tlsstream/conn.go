@@ -450,13 +450,20 @@ func (c *Conn) CloseWrite() error {
 // and sends nothing, as crypto/tls does. The transport is closed in every case.
 // A second call returns net.ErrClosed.
 //
-// A client of TLS 1.3 whose Read has returned nothing so far then waits until the
-// server closes, at most Options.DrainTimeout and not past the read deadline: the
-// server's tickets may lie unread or be on their way, and closing on top of them
-// would destroy what the server has not received. If the server sends a fatal
-// alert meanwhile, Close returns it. Without that wait, after CloseRead, Close
-// returns an alert that has come before. A server whose handshake has failed gives
-// the client the same time to see its alert, but in the background.
+// A client of TLS 1.3 whose Read has returned nothing so far, neither data nor an
+// end, then waits until the server closes, at most Options.DrainTimeout and not past
+// the read deadline: the server's tickets may lie unread or be on their way, and
+// closing on top of them would destroy what the server has not received. No other
+// Close waits for the peer. A read deadline that has passed, or a negative
+// DrainTimeout, makes it return at once. If the server sends a fatal alert
+// meanwhile, because it refused this side's certificate for example, Close returns
+// that as an *AlertError; so it does after CloseRead, if one has come before. A nil
+// error does not say that the peer has received everything.
+//
+// All in all Close takes CloseTimeout, DrainTimeout and half a second at most, the
+// latter only if a Read in progress does not return at its deadline. Calls in
+// progress return an error that matches net.ErrClosed. A server whose handshake has
+// failed gives the client DrainTimeout to see its alert, but in the background.
 func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed

@@ -149,7 +149,9 @@ var errDataAfterCloseRead = errors.New("tlsstream: the peer sent application dat
 // is dropped if Options.DropAfterCloseRead is set; else it is an error that ends
 // the reading, and the next Write returns it.
 //
-// It runs the handshake first if need be. Read returns io.EOF afterwards.
+// It runs the handshake first if need be. Read returns io.EOF afterwards. The read
+// deadline does not end that goroutine, and still bounds Close. A second call does
+// nothing.
 func (c *Conn) CloseRead() error {
 	if err := c.Handshake(); err != nil {
 		return err

@@ -209,6 +209,9 @@ func (e *Engine) Write(p []byte) (int, error) {
 	if err := e.Handshake(); err != nil {
 		return 0, err
 	}
+	if e.closed.Load() {
+		return 0, net.ErrClosed
+	}
 	n := 0
 	for n < len(p) {
 		room := writeSlice - e.Pending()

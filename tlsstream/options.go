@@ -8,8 +8,9 @@ import (
 // defaultCloseTimeout is what crypto/tls allows for close_notify.
 const defaultCloseTimeout = 5 * time.Second
 
-// defaultDrainTimeout gives a server that is slow, but alive, time to read what
-// fits the socket buffers.
+// defaultDrainTimeout is for a server that is slow to finish its handshake: its
+// tickets come right behind that, and must find this side's socket open. How fast
+// it then reads does not matter: the kernel goes on sending after Close.
 const defaultDrainTimeout = 2 * time.Second
 
 // Options change how streams behave. The zero value works. An Options value
@@ -23,12 +24,22 @@ type Options struct {
 	CloseTimeout time.Duration
 
 	// DrainTimeout bounds how long Abort, and a Close that must, read and
-	// discard what the peer still sends, up to its FIN, before the transport is
-	// closed. A Close must on the client's side of TLS 1.3 if nothing has been
-	// read: a server that does not defer may have sent tickets, and closing with
-	// those unread would cost the server what it has not received. A read
-	// deadline that comes earlier bounds it too. If zero, 2 seconds; if
-	// negative, nothing is drained.
+	// discard what the peer still sends, up to its end and 16 MiB at most,
+	// before the transport is closed.
+	//
+	// A Close must on the client's side of TLS 1.3, if Read has returned nothing:
+	// a server that does not defer sends tickets after the handshake, and closing
+	// with those unread, or before they come, costs the server what it has not
+	// received. The wait ends when the server closes, as most do at the end of an
+	// upload; one that stays open, or is slower, costs the whole time. It must
+	// be longer than the server takes to finish its handshake, with all it does to
+	// verify a client. A read deadline that comes earlier bounds it too.
+	//
+	// A server whose handshake has failed drains in the background, so that the
+	// client sees the alert; 256 connections at most in a process, and whatever
+	// deadlines are set. A transport without CloseWrite is not drained.
+	//
+	// If zero, 2 seconds; if negative, nothing is drained.
 	DrainTimeout time.Duration
 
 	// Reasons lets [Conn.AbortWithReason] send its text, on a server, and

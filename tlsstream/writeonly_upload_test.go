@@ -147,8 +147,9 @@ func TestWriteOnlyClientThatDoesNotDrainLosesItsUpload(t *testing.T) {
 		} {
 			t.Run(sink.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				lost, why := sink.lost(t, client, 8<<20, *drainRuns)
-				t.Logf("%d of %d uploads lost bytes: %v", lost, *drainRuns, why)
+				runs := (*drainRuns + 2) / 3 // they all lose
+				lost, why := sink.lost(t, client, 8<<20, runs)
+				t.Logf("%d of %d uploads lost bytes: %v", lost, runs, why)
 				if lost == 0 {
 					t.Error("nothing was lost, so TestWriteOnlyClientLosesNothingToStockServers proves nothing")
 				}
