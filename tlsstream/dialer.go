@@ -32,7 +32,9 @@ func Dial(network, addr string, config *tls.Config) (*Conn, error) {
 // DialContext connects to addr and runs the handshake. The connection is a
 // *tls.Conn, so http.Transport.DialTLSContext keeps HTTP/2; the deferral is in a
 // ticketdefer.Conn beneath it. ctx ends the attempt, and has no effect once
-// DialContext has returned.
+// DialContext has returned. Errors are those of crypto/tls, and Options have no
+// part. For HTTP/2, http.Transport needs ForceAttemptHTTP2 if Config's NextProtos
+// have "h2", and the other way round.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, config, err := d.dial(ctx, network, addr)
 	if err != nil {

@@ -49,7 +49,7 @@ var (
 	errCallback        = errors.New("a callback of the configuration did not return")
 	errEarlyCloseWrite = errors.New("tlsstream: CloseWrite before the handshake is complete")
 	errWriteClosed     = fmt.Errorf("tlsstream: Write after CloseWrite: %w", net.ErrClosed)
-	errNoNetConn       = errors.New("tlsstream: not a connection of this package: it was made neither by its Listener, Dialer, Server or Client nor over ticketdefer.WrapConn")
+	errNoNetConn       = errors.New("tlsstream: not a connection of this package: it was made neither by its Listener, Dialer, Server or Client nor over ticketdefer.WrapConn or WrapListener, or a wrapper without a NetConn method hides it")
 )
 
 // A Stage is how far a handshake got. In TLS 1.3 a client's certificate travels with

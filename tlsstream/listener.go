@@ -17,7 +17,7 @@ type Listener struct {
 
 // NewListener returns a Listener over inner. config is as for tls.NewListener;
 // it is looked at for each connection, so its session ticket keys may be changed
-// at any time.
+// at any time. If it has no certificates, handshakes fail.
 func NewListener(inner net.Listener, config *tls.Config) *Listener {
 	return (&Options{}).NewListener(inner, config)
 }
@@ -54,7 +54,7 @@ func (o *Options) Listen(network, laddr string, config *tls.Config) (*Listener, 
 
 // Accept waits for a connection and returns it as a *tls.Conn, like the listener
 // of crypto/tls: servers that ask for that type, such as net/http for HTTP/2,
-// work. The deferral is in a ticketdefer.Conn beneath it. The handshake has not
+// work (which wants "h2" in the Config's NextProtos, as with any tls.Listener). The deferral is in a ticketdefer.Conn beneath it. The handshake has not
 // been run.
 //
 // On this path crypto/tls does the I/O, with its own rules: a Write that times

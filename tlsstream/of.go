@@ -12,7 +12,7 @@ import (
 // FlushTickets sends what c holds now, as [Conn.FlushTickets] does. c is a *Conn,
 // or anything over a ticketdefer.Conn that has a NetConn method, such as the
 // *tls.Conn of a Listener or a Dialer. On such a *tls.Conn it does not run the
-// handshake.
+// handshake, and before it does nothing.
 func FlushTickets(c net.Conn) error {
 	switch layer := layerOf(c).(type) {
 	case *Conn:
@@ -23,8 +23,10 @@ func FlushTickets(c net.Conn) error {
 	return errNoNetConn
 }
 
-// StatsOf returns the counters of c, which is as for [FlushTickets]; false if it
-// is not.
+// StatsOf returns the counters of c, a *Conn or a net.Conn that leads to a
+// ticketdefer.Conn through NetConn methods, as the *tls.Conn of a Listener or a
+// Dialer does. It returns false for others. Under net/http a connection is to be
+// had from http.Server.ConnState or ConnContext, and from httptrace.GotConn.
 func StatsOf(c net.Conn) (Stats, bool) {
 	switch layer := layerOf(c).(type) {
 	case *Conn:

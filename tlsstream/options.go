@@ -19,8 +19,8 @@ const defaultDrainTimeout = 2 * time.Second
 type Options struct {
 	// CloseTimeout bounds how long Close waits for the transport to take
 	// what is pending and close_notify. A write deadline that comes earlier
-	// bounds it too. If zero, 5 seconds, as crypto/tls; negative values are
-	// an error.
+	// bounds it too. If zero, 5 seconds, as crypto/tls. Negative values are
+	// an error, or a panic in functions that return none.
 	CloseTimeout time.Duration
 
 	// DrainTimeout bounds how long Abort, and a Close that must, read and
@@ -65,7 +65,7 @@ type Options struct {
 
 func (o *Options) check() error {
 	if o.CloseTimeout < 0 {
-		return fmt.Errorf("tlsstream: Options.CloseTimeout is negative: %v", o.CloseTimeout)
+		return fmt.Errorf("tlsstream: Options.CloseTimeout is negative: %v (zero means %v)", o.CloseTimeout, defaultCloseTimeout)
 	}
 	return nil
 }

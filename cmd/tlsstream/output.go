@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/deferredtls/deferredtls/torture"
 )
@@ -68,8 +70,17 @@ func (flags *tortureFlags) repeat(row *torture.Row) string {
 	if row.FirstFailure == nil {
 		return ""
 	}
-	return fmt.Sprintf("tlsstream torture --seed %d --runs %d --size %v --scenario %s --network %s --stack %s",
+	return fmt.Sprintf(program()+" torture --seed %d --runs %d --size %v --scenario %s --network %s --stack %s",
 		flags.seed, flags.runs, flags.size, row.Scenario, row.Network, row.Stack)
+}
+
+// program is how this program was started: "go run" builds it into a folder of
+// that name, and leaves nothing to call by another.
+func program() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/tlsstream"
+	}
+	return "tlsstream"
 }
 
 // An errWriter keeps the first error, so that a page of output needs one check.
