@@ -138,7 +138,7 @@ func TestJSONDocumentIsAsDocumented(t *testing.T) {
 		Rows: []row{
 			{Scenario: "upload", Network: "pipe-linux", Stack: "stdlib", Role: "control", Threat: "data-loss", MustFail: true,
 				Verdict: "silent-loss", Trials: 2, LostRuns: 2, SilentLossRuns: 2, FirstFailure: &failure{Class: "silent-loss"},
-				Repeat: "tlsstream torture --seed 3 --runs 2 --size 256KiB --scenario upload --network pipe-linux --stack stdlib"},
+				Repeat: program() + " torture --seed 3 --runs 2 --size 256KiB --scenario upload --network pipe-linux --stack stdlib"},
 			{Scenario: "upload", Network: "pipe-linux", Stack: "tlsstream", Role: "under-test", Threat: "data-loss",
 				Verdict: "ok", Trials: 2},
 		},
