@@ -273,6 +273,16 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	return n, err
 }
 
+// begin waits for a turn, unless the Conn is closed: Close and Abort hold turns for
+// as long as they drain.
+func (c *Conn) begin(turn chan struct{}) error {
+	if c.closing.Load() {
+		return c.closedError()
+	}
+	turn <- struct{}{}
+	return nil
+}
+
 // Read reads application data, after the handshake. It returns io.EOF after the
 // peer's close_notify, and ErrTruncated if the peer's stream ends without one.
 // A timeout is not final. It returns as soon as there are bytes, and never waits
@@ -281,7 +291,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.reading <- struct{}{}
+	if err := c.begin(c.reading); err != nil {
+		return 0, err
+	}
 	defer func() { <-c.reading }()
 
 	switch {
@@ -335,7 +347,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.writing <- struct{}{}
+	if err := c.begin(c.writing); err != nil {
+		return 0, err
+	}
 	defer func() { <-c.writing }()
 
 	if err := c.refusal(); err != nil {
@@ -406,7 +420,9 @@ func (c *Conn) FlushTickets() error {
 	if err := c.Handshake(); err != nil {
 		return err
 	}
-	c.writing <- struct{}{}
+	if err := c.begin(c.writing); err != nil {
+		return err
+	}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
 		return c.closedError()
@@ -423,7 +439,9 @@ func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
 	}
-	c.writing <- struct{}{}
+	if err := c.begin(c.writing); err != nil {
+		return err
+	}
 	defer func() { <-c.writing }()
 	if c.closing.Load() {
 		return c.closedError()

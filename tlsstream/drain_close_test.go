@@ -242,3 +242,30 @@ func TestCloseWaitsAsLongAsDocumented(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { synctest.Test(t, c.run) })
 	}
 }
+
+// While Close waits for the server, it is closed to everybody else.
+func TestCallsDuringADrainReturnAtOnce(t *testing.T) {
+	for name, call := range map[string]func(*tlsstream.Conn) error{
+		"Read":         func(c *tlsstream.Conn) error { _, err := c.Read(make([]byte, 1)); return err },
+		"Write":        func(c *tlsstream.Conn) error { _, err := c.Write(make([]byte, 1)); return err },
+		"CloseWrite":   (*tlsstream.Conn).CloseWrite,
+		"CloseRead":    (*tlsstream.Conn).CloseRead,
+		"FlushTickets": (*tlsstream.Conn).FlushTickets,
+		"Close":        (*tlsstream.Conn).Close,
+		"Abort":        func(c *tlsstream.Conn) error { return c.Abort(tlsstream.AlertInternalError) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				closing := closeCase{want: drainDefault, before: func(t *testing.T, c *tlsstream.Conn, transport *drainPipe) {
+					time.AfterFunc(time.Second, func() {
+						began := time.Now()
+						if err := call(c); !errors.Is(err, net.ErrClosed) || time.Since(began) != 0 {
+							t.Errorf("%v after %v", err, time.Since(began))
+						}
+					})
+				}}
+				closing.run(t)
+			})
+		})
+	}
+}

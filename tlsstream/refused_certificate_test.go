@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -148,6 +149,10 @@ func alertOfAny(err error) tlsstream.Alert {
 	return tlsstream.AlertCloseNotify
 }
 
+// alertOutlivesReset is set where a reset leaves what came before it to be read.
+// Elsewhere our client cannot know what a stock server said before it reset.
+const alertOutlivesReset = runtime.GOOS == "linux"
+
 func oursClient(c net.Conn, config *tls.Config) ender  { return tlsstream.Client(c, config) }
 func stockClient(c net.Conn, config *tls.Config) ender { return tls.Client(c, config) }
 
@@ -180,6 +185,9 @@ func TestRefusedClientLearnsTheAlert(t *testing.T) {
 				}
 			}
 			t.Logf("%d of %d clients were told the alert", told, n)
+			if row.server.accept == nil && !alertOutlivesReset {
+				return
+			}
 			if row.always != (told == n) {
 				t.Errorf("%d of %d clients were told the alert, want all: %v", told, n, row.always)
 			}
@@ -190,6 +198,9 @@ func TestRefusedClientLearnsTheAlert(t *testing.T) {
 // A client that sends more than a server would drain runs into a reset, and finds
 // the alert before it.
 func TestRefusedClientThatDoesNotStopLearnsTheAlert(t *testing.T) {
+	if !alertOutlivesReset {
+		t.Skip("this system discards received data at a reset")
+	}
 	for _, server := range refusedServers {
 		t.Run("server="+server.name, func(t *testing.T) {
 			t.Parallel()
@@ -206,6 +217,9 @@ func TestRefusedClientThatDoesNotStopLearnsTheAlert(t *testing.T) {
 // call to be told by than Close. The stock client reports success.
 func TestRefusedClientThatOnlyWritesLearnsTheAlertFromClose(t *testing.T) {
 	for _, server := range refusedServers {
+		if server.accept == nil && !alertOutlivesReset {
+			continue
+		}
 		for _, size := range []int{0, 1, 16 << 10} {
 			t.Run(fmt.Sprintf("server=%s/%d", server.name, size), func(t *testing.T) {
 				t.Parallel()
