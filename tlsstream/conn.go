@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -461,89 +460,6 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close closes the connection. If the handshake is complete and no Write is in
-// progress, what is pending and held goes out first, and close_notify with it;
-// Close waits for the transport to take that, at most Options.CloseTimeout and
-// not past the write deadline. If a Write is in progress, Close breaks it
-// and sends nothing, as crypto/tls does. The transport is closed in every case.
-// A second call returns net.ErrClosed.
-//
-// A client of TLS 1.3 whose Read has returned nothing so far, neither data nor an
-// end, then waits until the server closes, at most Options.DrainTimeout and not past
-// the read deadline: the server's tickets may lie unread or be on their way, and
-// closing on top of them would destroy what the server has not received. No other
-// Close waits for the peer. A read deadline that has passed, or a negative
-// DrainTimeout, makes it return at once. If the server sends a fatal alert
-// meanwhile, because it refused this side's certificate for example, Close returns
-// that as an *AlertError; so it does after CloseRead, if one has come before. A nil
-// error does not say that the peer has received everything.
-//
-// All in all Close takes CloseTimeout, DrainTimeout and half a second at most, the
-// latter only if a Read in progress does not return at its deadline. Calls in
-// progress return an error that matches net.ErrClosed. A server whose handshake has
-// failed gives the client DrainTimeout to see its alert, but in the background.
-func (c *Conn) Close() error {
-	if !c.closing.CompareAndSwap(false, true) {
-		return net.ErrClosed
-	}
-	alertErr := c.sayGoodbye()
-	var err error
-	if within := c.engine.options.drainTimeout(); c.refused.Load() && within > 0 {
-		c.readDeadline.bound(within) // whatever the user sets from now on
-		err = membio.CloseDrained(c.transport, within)
-	} else {
-		err = c.transport.Close()
-	}
-	c.engine.stop()
-	c.end(net.ErrClosed)
-	if err == nil {
-		err = alertErr
-	}
-	return err
-}
-
-// sayGoodbye sends close_notify, and drains.
-func (c *Conn) sayGoodbye() error {
-	if !c.ready.Load() {
-		return nil
-	}
-	select {
-	case c.writing <- struct{}{}:
-	default:
-		return nil // a Write is in progress; closing the transport ends it
-	}
-	defer func() { <-c.writing }()
-	err := c.engine.CloseWrite()
-	if err == nil {
-		c.writeDeadline.bound(c.engine.options.closeTimeout())
-		err = c.flushLocked()
-	}
-	if err != nil {
-		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", c.explain(err))
-	}
-	if c.engine.client && !c.heard.Load() && c.engine.options.drainTimeout() > 0 && c.ConnectionState().Version == tls.VersionTLS13 {
-		c.awaitServer()
-	} else if !c.readClosed.Load() {
-		return nil // whoever reads is told by Read
-	}
-	return c.refusedBy()
-}
-
-// awaitServer drains in Close. The caller has writing.
-func (c *Conn) awaitServer() {
-	c.readDeadline.bound(0) // brings a Read back
-	patience := time.NewTimer(interruptTimeout)
-	defer patience.Stop()
-	select {
-	case c.reading <- struct{}{}:
-		defer func() { <-c.reading }()
-		// A reset is no error here: a server that has taken all, and does not
-		// wait for close_notify, resets the connection too.
-		_ = c.drainLocked(c.discardLocked)
-	case <-patience.C:
-	}
-}
-
 // ConnectionState returns the zero ConnectionState until the handshake is
 // complete.
 func (c *Conn) ConnectionState() tls.ConnectionState { return c.engine.ConnectionState() }
@@ -593,62 +509,3 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.readDeadline.user(t
 // SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
 // Close, and for what a handshake writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
-
-// A deadline is one of the transport's: the user's, or an earlier bound of this
-// package's own while it has something to send or to wait for by itself.
-type deadline struct {
-	set func(time.Time) error
-
-	mu     sync.Mutex
-	chosen time.Time // by the user; guarded by mu
-	limit  time.Time // by us, zero if there is none; guarded by mu
-	alone  bool      // limit counts, and chosen does not; guarded by mu
-}
-
-func (d *deadline) user(t time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.chosen = t
-	return d.applyLocked()
-}
-
-// passed reports whether the user's deadline has passed: then nothing must be
-// sealed, since a Write that reports 0 bytes has sent none.
-func (d *deadline) passed() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return !d.chosen.IsZero() && !time.Now().Before(d.chosen)
-}
-
-func (d *deadline) bound(within time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.limit, d.alone = time.Now().Add(within), false
-	_ = d.applyLocked() // a transport that has no deadlines bounds itself
-}
-
-// overrule replaces the user's deadline by a bound, or by none if within is zero.
-func (d *deadline) overrule(within time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.limit, d.alone = time.Time{}, true
-	if within > 0 {
-		d.limit = time.Now().Add(within)
-	}
-	_ = d.applyLocked()
-}
-
-func (d *deadline) unbound() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.limit, d.alone = time.Time{}, false
-	_ = d.applyLocked()
-}
-
-func (d *deadline) applyLocked() error {
-	t := d.chosen
-	if d.alone || !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
-		t = d.limit
-	}
-	return d.set(t)
-}
