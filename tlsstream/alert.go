@@ -193,9 +193,13 @@ func (e *Engine) withAlert(err error) error {
 	if alert == AlertCloseNotify || err == ErrWantRead {
 		return err
 	}
+	if last := e.lastAlert.Load(); last != nil && last.Err == err {
+		return last // a final error stays the same
+	}
 	a := &AlertError{Alert: alert, Remote: remote, Err: err}
 	if remote {
 		a.Reason = e.reasons.get()
 	}
+	e.lastAlert.Store(a)
 	return a
 }

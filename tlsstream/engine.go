@@ -45,7 +45,9 @@ type Engine struct {
 	failed      error // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
-	writeClosed atomic.Bool // CloseWrite was called
+
+	lastAlert   atomic.Pointer[AlertError] // of withAlert
+	writeClosed atomic.Bool                // CloseWrite was called
 
 	// With Options.Reasons.
 	reasons      *reasonCache // a client's

@@ -74,7 +74,7 @@ func vanishRun(t *testing.T, a, b net.Conn, clientVictim, reset bool, after int,
 	var victim *tlsstream.Conn
 	var peer *tls.Conn
 	if clientVictim {
-		victim, peer = tlsstream.Client(a, clientConfig), tls.Server(peerEnd, serverConfig)
+		victim, peer = (&tlsstream.Options{DrainTimeout: -1}).Client(a, clientConfig), tls.Server(peerEnd, serverConfig)
 	} else {
 		victim, peer = tlsstream.Server(a, serverConfig), tls.Client(peerEnd, clientConfig)
 	}
