@@ -1,6 +1,7 @@
 package ticketdefer
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -127,4 +128,42 @@ func TestPlainConnPassesNettest(t *testing.T) {
 		c1, c2 = WrapConn(a), WrapConn(b)
 		return c1, c2, func() { c1.Close(); c2.Close() }, nil
 	})
+}
+
+// The layer's copies of a secret are overwritten: those it tried in vain when
+// the epoch is found, the rest at Close.
+func TestSecretsAreWipedWithTheGate(t *testing.T) {
+	s := newStack(t, NewServerGate(), suites[0])
+	s.gate.AddSecret(bytes.Repeat([]byte{1}, 32))
+	s.gate.AddSecret(bytes.Repeat([]byte{2}, 48))
+	s.handshake() // tries all candidates
+	var copies [][]byte
+	for _, c := range s.gate.candidates {
+		copies = append(copies, c.secret)
+		for _, e := range c.epochs {
+			copies = append(copies, e.secret)
+		}
+	}
+	s.data([]byte("data"), 0)
+	s.deferral(DeferralOn)
+	own := 0
+	for i, secret := range copies {
+		switch {
+		case bytes.Equal(secret, make([]byte, len(secret))):
+		case bytes.Equal(secret, s.gate.inner.secret):
+			own++
+		default:
+			t.Errorf("copy %d of %d bytes was left behind", i, len(secret))
+		}
+	}
+	mustEqual(t, "copies of the secret in use", 1, own)
+	for range maxHeldKeyUpdates + 2 {
+		s.update(0)
+	}
+	s.release()
+	s.update(0)
+	inner, wire := s.gate.inner.secret, s.gate.wire.secret
+	s.gate.Wipe()
+	mustEqual(t, "inner", make([]byte, 32), inner)
+	mustEqual(t, "wire", make([]byte, 32), wire)
 }

@@ -107,7 +107,7 @@ func TestBoundedToTheByte(t *testing.T) {
 				s.ticket(min(room, 16000)-sealedOverhead-4, maxPlaintext, 0)
 			}
 		}
-		for leave := range keyUpdateRecordLen + 2 {
+		for _, leave := range []int{0, 1, keyUpdateRecordLen - 1, keyUpdateRecordLen, keyUpdateRecordLen + 1} {
 			fill(leave)
 			s.update(0)
 			s.release()
@@ -116,7 +116,7 @@ func TestBoundedToTheByte(t *testing.T) {
 			s.update(0)
 		}
 		s.release()
-		for leave := range keyUpdateRecordLen + 2 {
+		for _, leave := range []int{0, 1, keyUpdateRecordLen - 1, keyUpdateRecordLen, keyUpdateRecordLen + 1} {
 			fill(leave)
 			s.update(0)
 			s.release()
@@ -245,7 +245,7 @@ func TestEveryLegalKeyUpdateLoadWorks(t *testing.T) {
 		},
 		"padded": func(s *stack) {
 			for i := range 50 {
-				s.update(i)
+				s.update(50 - i)
 			}
 		},
 		"after close_notify": func(s *stack) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -232,15 +233,12 @@ func randomBytes(seed uint64, n int) []byte {
 	return p
 }
 
-// records cuts whole records off p, and fails if p ends within one.
-func records(t testing.TB, p []byte) (out [][]byte) {
+// records cuts p into records, and fails if it is anything else.
+func records(t testing.TB, p []byte) [][]byte {
 	t.Helper()
-	for len(p) > 0 {
-		n, err := checkHeader(append(bytes.Clone(p[:min(len(p), recordHeaderLen)]), make([]byte, recordHeaderLen)...))
-		if err != nil || len(p) < n {
-			t.Fatalf("%d bytes at the end are no record: %v", len(p), err)
-		}
-		out, p = append(out, p[:n:n]), p[n:]
+	out, bad := split(p)
+	if n := len(slices.Concat(out...)); bad || n != len(p) {
+		t.Fatalf("%d bytes behind %d records are no record", len(p)-n, len(out))
 	}
 	return out
 }

@@ -1,13 +1,9 @@
 package ticketdefer
 
 import (
-	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -196,85 +192,3 @@ func TestBothSidesInOneProcess(t *testing.T) {
 		mustEqual(t, "registered", 0, registered())
 	}
 }
-
-// The layer's copies of a secret are overwritten: those it tried in vain when
-// the epoch is found, the rest at Close.
-func TestSecretsAreWipedWithTheGate(t *testing.T) {
-	s := newStack(t, NewServerGate(), suites[0])
-	s.gate.AddSecret(bytes.Repeat([]byte{1}, 32))
-	s.gate.AddSecret(bytes.Repeat([]byte{2}, 48))
-	s.handshake() // tries all candidates
-	var copies [][]byte
-	for _, c := range s.gate.candidates {
-		copies = append(copies, c.secret)
-		for _, e := range c.epochs {
-			copies = append(copies, e.secret)
-		}
-	}
-	s.data([]byte("data"), 0)
-	s.deferral(DeferralOn)
-	own := 0
-	for i, secret := range copies {
-		switch {
-		case bytes.Equal(secret, make([]byte, len(secret))):
-		case bytes.Equal(secret, s.gate.inner.secret):
-			own++
-		default:
-			t.Errorf("copy %d of %d bytes was left behind", i, len(secret))
-		}
-	}
-	mustEqual(t, "copies of the secret in use", 1, own)
-	for range maxHeldKeyUpdates + 2 {
-		s.update(0)
-	}
-	s.release()
-	s.update(0)
-	inner, wire := s.gate.inner.secret, s.gate.wire.secret
-	s.gate.Wipe()
-	mustEqual(t, "inner", make([]byte, 32), inner)
-	mustEqual(t, "wire", make([]byte, 32), wire)
-	runtime.KeepAlive(s)
-}
-
-// A key log writer of the user's gets every line, as it was; its error fails
-// the handshake.
-func TestKeyLogWriterIsChained(t *testing.T) {
-	for name, wrap := range map[string]func(*tls.Config, *Conn) *tls.Config{
-		"stock":      func(c *tls.Config, _ *Conn) *tls.Config { return c },
-		"WrapConfig": func(c *tls.Config, _ *Conn) *tls.Config { return WrapConfig(c) },
-		"BindConfig": func(c *tls.Config, conn *Conn) *tls.Config { return BindConfig(c, conn) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			run := func(w io.Writer) error {
-				a, b := tcpPair(t)
-				conn := WrapConn(a)
-				defer conn.Close()
-				serverConfig := testCA.ServerConfig()
-				serverConfig.KeyLogWriter = w
-				server, client := tls.Server(conn, wrap(serverConfig, conn)), tls.Client(b, resumable())
-				return tryShake(server, client)
-			}
-			log := new(keyLog)
-			if err := run(log); err != nil {
-				t.Fatal(err)
-			}
-			var labels []string
-			for line := range strings.Lines(log.String()) {
-				label, _, _ := strings.Cut(line, " ")
-				labels = append(labels, label)
-			}
-			mustEqual(t, "lines", []string{
-				"CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", labelClientTraffic, labelServerTraffic,
-			}, labels)
-			if err := run(failingWriter{}); !errors.Is(err, errDisk) {
-				t.Errorf("handshake with a failing KeyLogWriter: %v", err)
-			}
-		})
-	}
-}
-
-var errDisk = errors.New("disk full")
-
-type failingWriter struct{}
-
-func (failingWriter) Write([]byte) (int, error) { return 0, errDisk }

@@ -2,10 +2,8 @@ package ticketdefer
 
 import (
 	"bytes"
-	"encoding/hex"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -161,38 +159,6 @@ func FuzzConnPlaintext(f *testing.F) {
 		}
 		if !bytes.Equal(got, out) {
 			t.Fatalf("wrote %x, the transport got %x, with what is left", out, got)
-		}
-	})
-}
-
-// A line of any form is passed on as it is, and taken only if it is a secret.
-func FuzzKeyLogLine(f *testing.F) {
-	random := strings.Repeat("0a", randomLen)
-	for _, label := range []string{labelClientTraffic, labelServerTraffic, labelTLS12, "EXPORTER_SECRET"} {
-		f.Add([]byte(label + " " + random + " " + strings.Repeat("b1", 32) + "\n"))
-		f.Add([]byte(label + " " + random + " " + strings.Repeat("b1", 48) + "\r\n"))
-	}
-	f.Add([]byte(labelServerTraffic + "  "))
-	f.Add([]byte(labelServerTraffic + " " + random + " " + strings.Repeat("b1", 49)))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		var next bytes.Buffer
-		w := KeyLogWriter(&next)
-		if n, err := w.Write(line); n != len(line) || err != nil {
-			t.Fatalf("Write = %d, %v", n, err)
-		}
-		if !bytes.Equal(next.Bytes(), line) {
-			t.Fatalf("passed on %q, want %q", next.Bytes(), line)
-		}
-		if n, err := KeyLogWriter(nil).Write(line); n != len(line) || err != nil {
-			t.Fatalf("Write without a next writer = %d, %v", n, err)
-		}
-		l, ok := parseLogLine(line)
-		if !ok {
-			return
-		}
-		again := l.label + " " + hex.EncodeToString(l.random[:]) + " " + hex.EncodeToString(l.secret[:l.n])
-		if got := strings.TrimRight(string(line), " \r\n"); !strings.EqualFold(got, strings.TrimRight(again, " ")) {
-			t.Fatalf("%q was taken for %q", got, again)
 		}
 	})
 }

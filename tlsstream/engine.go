@@ -173,6 +173,9 @@ func (e *Engine) handshake(ctx context.Context) error {
 	}
 	e.wire.start()
 	e.complete.Store(true)
+	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
+		return net.ErrClosed
+	}
 	return nil
 }
 

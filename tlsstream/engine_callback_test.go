@@ -231,6 +231,37 @@ func TestEngineCloseRacesWithHandshake(t *testing.T) {
 	}
 }
 
+// Close may come during the very last step, which reads no more and so does not
+// notice: the engine is closed all the same.
+func TestEngineCloseInTheLastStep(t *testing.T) {
+	t.Parallel()
+	clientConfig, serverConfig := ticketConfigs()
+	var client *tlsstream.Engine
+	clientConfig.KeyLogWriter = writerFunc(func(line []byte) (int, error) {
+		if strings.HasPrefix(string(line), "CLIENT_TRAFFIC_SECRET_0") {
+			client.Close()
+		}
+		return len(line), nil
+	})
+	client = tlsstream.NewClientEngine(clientConfig)
+	server := tlsstream.NewServerEngine(serverConfig)
+	defer server.Close()
+	client.Handshake()
+	server.Feed(takeAll(client))
+	server.Handshake()
+	client.Feed(takeAll(server))
+	if err := client.Handshake(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Handshake: %v", err)
+	}
+	due := client.Pending()
+	if n, err := client.Write([]byte("late")); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write: %d, %v", n, err)
+	}
+	if n := client.Pending() - due; n != 0 {
+		t.Errorf("%d bytes more are due after Close", n)
+	}
+}
+
 // Close may come at any moment after it, too, whatever the others do.
 func TestEngineCloseRacesWithEverything(t *testing.T) {
 	t.Parallel()
