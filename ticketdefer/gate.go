@@ -1,10 +1,8 @@
 package ticketdefer
 
 import (
-	"bytes"
 	"errors"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -132,12 +130,6 @@ type Gate struct {
 	sealed []byte // the record of an actReseal, between judge and Filter
 	stats  Stats
 	small  [keyUpdateRecordLen]byte // content of short records
-}
-
-// A candidate is a traffic secret that may be this connection's.
-type candidate struct {
-	secret []byte
-	epochs []*Epoch // one for each suite that fits the secret; made at first use
 }
 
 // NewServerGate returns a gate for what a TLS server writes.
@@ -378,58 +370,6 @@ func (g *Gate) collapse() {
 	g.wire, g.afterFirst = g.afterFirst, nil
 }
 
-// openFirst tries whether record is the first of the application epoch, under
-// each secret that may be this connection's, and enters the epoch if it is.
-func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bool) {
-	if record[0] != recordApplicationData {
-		return 0, nil, false
-	}
-	scratch := g.scratch(record)
-	for _, c := range g.candidates {
-		for _, e := range c.open() {
-			contentType, content, err := e.Open(scratch, record)
-			if err != nil {
-				continue
-			}
-			g.inner = e
-			g.phase = phaseEpoch
-			g.stats.Deferral = DeferralOn
-			c.epochs = slices.DeleteFunc(c.epochs, func(other *Epoch) bool { return other == e })
-			g.wipeCandidates() // all copies but the one that e owns
-			return contentType, content, true
-		}
-	}
-	if len(g.candidates) == 0 && g.stats.Deferral == DeferralWaiting {
-		g.stats.Deferral = DeferralNoSecret // crypto/tls logs it before it seals; a later one still counts
-	}
-	if g.trials++; g.trials >= maxTrials {
-		if len(g.candidates) == 0 {
-			g.turnOff(g.stats.Deferral)
-		} else {
-			g.turnOff(DeferralUnopened)
-		}
-	}
-	return 0, nil, false
-}
-
-// open returns the epochs that the candidate's secret may begin. The length of
-// a secret tells its hash, and only SHA-384 is used by just one suite.
-func (c *candidate) open() []*Epoch {
-	if c.epochs == nil {
-		for _, s := range suites {
-			if s.hash().Size() != len(c.secret) {
-				continue
-			}
-			// Each epoch owns its secret. An error means that this
-			// process may not use the suite (GODEBUG=fips140=only).
-			if e, err := newEpoch(s, bytes.Clone(c.secret)); err == nil {
-				c.epochs = append(c.epochs, e)
-			}
-		}
-	}
-	return c.epochs
-}
-
 // scratch returns where the content of record is opened to: memory that is
 // overwritten by the next call.
 func (g *Gate) scratch(record []byte) []byte {
@@ -476,29 +416,6 @@ func (g *Gate) Release() [][]byte {
 	return g.release(nil)
 }
 
-// AddSecret offers a *_TRAFFIC_SECRET_0 that may be this direction's. It is
-// copied. Once the epoch has begun it does nothing.
-func (g *Gate) AddSecret(secret []byte) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.phase != phaseHandshake {
-		return
-	}
-	if len(g.candidates) == maxCandidates {
-		if g.trials > 0 {
-			// crypto/tls logs the secret before it writes any encrypted
-			// record, so the right one is here. A server that waits for
-			// a client's certificate must not lose it to others'.
-			return
-		}
-		// The newest is the likeliest: crypto/tls logs a secret just
-		// before it writes under it.
-		g.candidates[0].wipe()
-		g.candidates = append(g.candidates[:0], g.candidates[1:]...)
-	}
-	g.candidates = append(g.candidates, &candidate{secret: bytes.Clone(secret)})
-}
-
 // Disable turns deferral off for good: what is held becomes due with the next
 // Filter or Release, and everything passes.
 func (g *Gate) Disable(why Deferral) {
@@ -513,21 +430,6 @@ func (g *Gate) turnOff(why Deferral) {
 	g.phase = phaseOff
 	g.stats.Deferral = why
 	g.wipeCandidates()
-}
-
-// HasSecret reports whether a traffic secret of the application epoch has come: on
-// a client, the server's flight has been verified.
-func (g *Gate) HasSecret() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.inner != nil || len(g.candidates) > 0
-}
-
-// searching reports whether a traffic secret would still be of use.
-func (g *Gate) searching() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.phase == phaseHandshake
 }
 
 // Closed reports whether the gate's TLS session is over, so that another may
@@ -550,21 +452,6 @@ func (g *Gate) noteAlert(content []byte) (description int) {
 		g.fatal = content[1]
 	}
 	return -1
-}
-
-// noteHandshakeAlert notes a client's alert about the server's flight. It is the
-// first that the client seals.
-func (g *Gate) noteHandshakeAlert(record []byte) {
-	if g.handshakeSecret == nil {
-		return
-	}
-	c := candidate{secret: g.handshakeSecret}
-	for _, e := range c.open() {
-		if contentType, content, err := e.Open(g.small[:0], record); err == nil && contentType == recordAlert {
-			g.noteAlert(content)
-		}
-		e.Wipe()
-	}
 }
 
 // refused reports whether a server has sent a fatal alert.
@@ -614,20 +501,4 @@ func (g *Gate) Wipe() {
 	g.wire.Wipe()
 	g.inner, g.wire = nil, nil
 	g.forget()
-}
-
-func (g *Gate) wipeCandidates() {
-	clear(g.handshakeSecret)
-	g.handshakeSecret = nil
-	for _, c := range g.candidates {
-		c.wipe()
-	}
-	g.candidates = nil
-}
-
-func (c *candidate) wipe() {
-	clear(c.secret)
-	for _, e := range c.epochs {
-		e.Wipe()
-	}
 }
