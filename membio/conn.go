@@ -209,7 +209,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	defer func() { <-c.writeTurn }()
 
-	v, held := c.lend()
+	v, held, err := c.lend()
+	if err != nil {
+		return 0, err
+	}
 	if held == 0 {
 		return c.transport.Write(p)
 	}
@@ -228,28 +231,33 @@ func (c *Conn) Flush() error {
 	}
 	defer func() { <-c.writeTurn }()
 
-	v, held := c.lend()
+	v, held, err := c.lend()
 	if held == 0 {
-		return nil
+		return err
 	}
 	defer v.free()
-	_, err := c.writeLent(v, held)
+	_, err = c.writeLent(v, held)
 	return err
 }
 
 // lend lists the pending bytes and returns how many they are; v is nil if there
 // are none. If there are, Close leaves their chunks alone until writeLent is
 // done with them. The caller has writeTurn.
-func (c *Conn) lend() (v *vector, held int) {
+func (c *Conn) lend() (v *vector, held int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.isClosed {
+		// Close has dropped what was pending; p must not go without it while
+		// the transport is still open.
+		return nil, 0, c.closedError("write")
+	}
 	held = c.pending.Len()
 	if held > 0 {
 		v = newVector()
 		v.bufs = c.pending.Peek(v.bufs)
 		c.lent = true
 	}
-	return v, held
+	return v, held, nil
 }
 
 // writeLent writes v, whose first held bytes are lent from pending, consumes
