@@ -86,6 +86,7 @@ func TestAbortSealsTheAlertWhereThePeerIs(t *testing.T) {
 			}
 			return record
 		}
+		updated := abortRecord{recordHandshake, "\x18\x00\x00\x01\x00"}
 		ticket := append([]byte{4, 0, 0, 3}, "tkt"...)
 		tests := []struct {
 			name  string
@@ -97,18 +98,18 @@ func TestAbortSealsTheAlertWhereThePeerIs(t *testing.T) {
 				return [][]byte{e.Seal(nil, recordHandshake, ticket)}
 			}, []abortRecord{{recordHandshake, string(ticket)}}},
 			{"data", func(e *Epoch) [][]byte {
-				return [][]byte{e.Seal(nil, recordApplicationData, []byte("data")), e.Seal(nil, recordApplicationData, []byte("more data"))}
-			}, []abortRecord{{recordApplicationData, "data"}, {recordApplicationData, "more data"}}},
+				return [][]byte{e.Seal(nil, recordApplicationData, []byte("data")), e.Seal(nil, recordApplicationData, []byte("more"))}
+			}, []abortRecord{{recordApplicationData, "data"}, {recordApplicationData, "more"}}},
 			{"data and 2 updates", func(e *Epoch) [][]byte {
 				return [][]byte{e.Seal(nil, recordApplicationData, []byte("data")), update(e), update(e)}
-			}, []abortRecord{{recordApplicationData, "data"}, {recordHandshake, "\x18\x00\x00\x01\x00"}, {recordHandshake, "\x18\x00\x00\x01\x00"}}},
+			}, []abortRecord{{recordApplicationData, "data"}, updated, updated}},
 			{"data and 9 updates, collapsed", func(e *Epoch) (out [][]byte) {
 				out = append(out, e.Seal(nil, recordApplicationData, []byte("data")))
 				for range 9 {
 					out = append(out, update(e))
 				}
 				return out
-			}, []abortRecord{{recordApplicationData, "data"}, {recordHandshake, "\x18\x00\x00\x01\x00"}}},
+			}, []abortRecord{{recordApplicationData, "data"}, updated}},
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
@@ -273,7 +274,8 @@ func TestCipherSuiteOf(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range [][]byte{nil, []byte("HTTP/1.1 400 Bad Request"), bytes.Repeat([]byte{recordHandshake}, 200), bytes.Repeat([]byte{0xff}, 200)} {
+	handshakes, noise := bytes.Repeat([]byte{recordHandshake}, 200), bytes.Repeat([]byte{0xff}, 200)
+	for _, p := range [][]byte{nil, []byte("HTTP/1.1 400 Bad Request"), handshakes, noise} {
 		if got := CipherSuiteOf(p); got != 0 {
 			t.Errorf("%.10q: %#x, want none", p, got)
 		}

@@ -258,7 +258,8 @@ func TestAbortIsBounded(t *testing.T) {
 func TestAbortIsBoundedWithAFullSendBuffer(t *testing.T) {
 	const wait = 200 * time.Millisecond
 	client, server := abortConfigs()
-	us, _ := abortPair(t, abortStream(tlsstream.Options{CloseTimeout: wait}), abortRoles[0], client, server, func(c *net.TCPConn) net.Conn {
+	p := abortStream(tlsstream.Options{CloseTimeout: wait})
+	us, _ := abortPair(t, p, abortRoles[0], client, server, func(c *net.TCPConn) net.Conn {
 		c.SetWriteBuffer(4 << 10)
 		return c
 	})

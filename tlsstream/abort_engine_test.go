@@ -121,7 +121,7 @@ func TestEngineAnswersNothingAfterAbort(t *testing.T) {
 	log := &abortKeyLog{}
 	clientConfig.KeyLogWriter = log
 	them, us := abortEngines(t, tlsstream.Options{}, clientConfig, serverConfig)
-	epoch := log.epoch(t, "CLIENT", them)
+	epoch := log.epoch(t, "CLIENT", them.ConnectionState())
 	record := epoch.Seal(nil, 23, []byte("ab"))
 	record = epoch.Seal(record, 22, []byte{24, 0, 0, 1, 1})
 	if _, err := us.Feed(record); err != nil {

@@ -24,6 +24,8 @@ type abortHandshake struct {
 	stride int
 }
 
+func onlyTLS12(client, _ *tls.Config) { client.MaxVersion = tls.VersionTLS12 }
+
 var abortHandshakes = []abortHandshake{
 	{name: "full", change: func(client, server *tls.Config) {}, stride: 7},
 	{name: "client certificate", change: func(client, server *tls.Config) {
@@ -35,8 +37,8 @@ var abortHandshakes = []abortHandshake{
 		server.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	}, retry: true, stride: 19},
 	{name: "resumption", change: func(client, server *tls.Config) {}, resume: true, stride: 7},
-	{name: "TLS 1.2", change: func(client, server *tls.Config) { client.MaxVersion = tls.VersionTLS12 }, tls12: true, stride: 19},
-	{name: "TLS 1.2 resumption", change: func(client, server *tls.Config) { client.MaxVersion = tls.VersionTLS12 }, tls12: true, resume: true, stride: 7},
+	{name: "TLS 1.2", change: onlyTLS12, tls12: true, stride: 19},
+	{name: "TLS 1.2 resumption", change: onlyTLS12, tls12: true, resume: true, stride: 7},
 }
 
 // tooEarly reports whether a client that has received so many bytes cannot seal an alert in the keys that its server

@@ -96,8 +96,11 @@ func abortConfigs() (client, server *tls.Config) {
 	return client, server
 }
 
-// abortEnds makes both ends of a connection over TCP. wrap, if not nil, goes between our side and its socket.
-func abortEnds(t testing.TB, p abortPath, r abortRole, client, server *tls.Config, wrap func(*net.TCPConn) net.Conn) (us abortable, them *tls.Conn) {
+// A wrapper puts something between our side and its socket.
+type wrapper func(*net.TCPConn) net.Conn
+
+// abortEnds makes both ends of a connection over TCP. wrap may be nil.
+func abortEnds(t testing.TB, p abortPath, r abortRole, client, server *tls.Config, wrap wrapper) (us abortable, them *tls.Conn) {
 	t.Helper()
 	a, b := abortTCP(t)
 	var ours net.Conn = a
@@ -110,7 +113,7 @@ func abortEnds(t testing.TB, p abortPath, r abortRole, client, server *tls.Confi
 }
 
 // abortPair is abortEnds with the handshake made.
-func abortPair(t testing.TB, p abortPath, r abortRole, client, server *tls.Config, wrap func(*net.TCPConn) net.Conn) (us abortable, them *tls.Conn) {
+func abortPair(t testing.TB, p abortPath, r abortRole, client, server *tls.Config, wrap wrapper) (us abortable, them *tls.Conn) {
 	t.Helper()
 	us, them = abortEnds(t, p, r, client, server, wrap)
 	abortShake(t, us, them)
@@ -230,11 +233,11 @@ func (l *abortKeyLog) Write(line []byte) (int, error) {
 }
 
 // epoch returns the first application epoch of a side, CLIENT or SERVER.
-func (l *abortKeyLog) epoch(t testing.TB, side string, c interface{ ConnectionState() tls.ConnectionState }) *ticketdefer.Epoch {
+func (l *abortKeyLog) epoch(t testing.TB, side string, state tls.ConnectionState) *ticketdefer.Epoch {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e, err := ticketdefer.NewEpoch(c.ConnectionState().CipherSuite, l.secrets[side+"_TRAFFIC_SECRET_0"])
+	e, err := ticketdefer.NewEpoch(state.CipherSuite, l.secrets[side+"_TRAFFIC_SECRET_0"])
 	if err != nil {
 		t.Fatal(err)
 	}

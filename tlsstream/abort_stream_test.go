@@ -113,7 +113,7 @@ func testAbortAfterKeyUpdates(t *testing.T, p abortPath, r abortRole, updates in
 		side = "SERVER"
 	}
 	us, them := abortPair(t, p, r, client, server, nil)
-	epoch := log.epoch(t, side, them)
+	epoch := log.epoch(t, side, them.ConnectionState())
 	heard := abortListen(them)
 	written := 0
 	answer := func() {

@@ -148,7 +148,8 @@ func TestAlertsAreThoseOfCryptoTLS(t *testing.T) {
 }
 
 func TestAlertNumbersWithoutName(t *testing.T) {
-	for n, want := range map[int]string{1: "alert(1)", 200: "alert(200)", 223: "alert(223)", 224: "application(224)", 255: "application(255)"} {
+	names := map[int]string{1: "alert(1)", 200: "alert(200)", 223: "alert(223)", 224: "application(224)", 255: "application(255)"}
+	for n, want := range names {
 		if got := tlsstream.Alert(n).String(); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}

@@ -162,12 +162,13 @@ type clientEnd struct {
 	Says string // the part of what it printed that the test is about
 }
 
+// fetchPaths requests paths, on a connection each, and returns the exit codes and all that was printed.
+type fetchPaths func(t *testing.T, s clientServer, paths []clientPath) []clientEnd
+
 // A clientProgram fetches from a server, and says what it learned.
 type clientProgram struct {
-	name string
-	// fetch requests the paths, on a connection each, and returns the exit
-	// codes and all that was printed.
-	fetch func(t *testing.T, s clientServer, paths []clientPath) []clientEnd
+	name  string
+	fetch fetchPaths
 
 	complete    clientEnd // after a response that is whole
 	abort       clientEnd // after the alert, in every framing

@@ -95,7 +95,7 @@ var clientPrograms = []clientProgram{
 }
 
 // eachByProgram makes a fetch of a program that is run once for each path.
-func eachByProgram(run func(*testing.T, clientServer, clientPath) clientEnd) func(*testing.T, clientServer, []clientPath) []clientEnd {
+func eachByProgram(run func(*testing.T, clientServer, clientPath) clientEnd) fetchPaths {
 	return func(t *testing.T, s clientServer, paths []clientPath) (ends []clientEnd) {
 		for _, p := range paths {
 			ends = append(ends, run(t, s, p))
@@ -117,7 +117,8 @@ func fetchCurl(t *testing.T, s clientServer, p clientPath) clientEnd {
 }
 
 func fetchWget(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, "", clientBinary(t, "wget"), "--no-config", "--progress=dot", "-O", os.DevNull, "--tries=1", "--ca-certificate="+s.caFile, s.url(p))
+	return runClient(t, "", clientBinary(t, "wget"), "--no-config", "--progress=dot", "-O", os.DevNull, "--tries=1",
+		"--ca-certificate="+s.caFile, s.url(p))
 }
 
 func fetchPython(t *testing.T, s clientServer, p clientPath) clientEnd {
@@ -129,7 +130,8 @@ func fetchNode(t *testing.T, s clientServer, p clientPath) clientEnd {
 }
 
 func fetchOpenSSL(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, s.request(p), clientBinary(t, "openssl"), "s_client", "-quiet", "-verify_return_error", "-CAfile", s.caFile, "-connect", s.addr())
+	return runClient(t, s.request(p), clientBinary(t, "openssl"), "s_client", "-quiet", "-verify_return_error",
+		"-CAfile", s.caFile, "-connect", s.addr())
 }
 
 func fetchGnuTLS(t *testing.T, s clientServer, p clientPath) clientEnd {
@@ -138,12 +140,11 @@ func fetchGnuTLS(t *testing.T, s clientServer, p clientPath) clientEnd {
 
 // fetchJava starts the virtual machine once: it is slow. The program prints a line for each path.
 func fetchJava(t *testing.T, s clientServer, paths []clientPath) (ends []clientEnd) {
-	clientBinary(t, "javac") // java compiles the program
-	args := []string{"-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile}
+	program, args := javaClient(t, s)
 	for _, p := range paths {
 		args = append(args, p.String())
 	}
-	all := runClient(t, "", clientBinary(t, "java"), args...)
+	all := runClient(t, "", program, args...)
 	lines := strings.Split(strings.TrimSpace(all.Says), "\n")
 	if all.Code != 0 || len(lines) != len(paths) {
 		t.Fatalf("java ended with %d: %s", all.Code, all.Says)
@@ -152,6 +153,13 @@ func fetchJava(t *testing.T, s clientServer, paths []clientPath) (ends []clientE
 		ends = append(ends, clientEnd{0, line})
 	}
 	return ends
+}
+
+// javaClient is the command to which the paths are to be added.
+func javaClient(t *testing.T, s clientServer) (program string, args []string) {
+	t.Helper()
+	clientBinary(t, "javac") // java compiles the program
+	return clientBinary(t, "java"), []string{"-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile}
 }
 
 // fetchGo is net/http over crypto/tls.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -135,8 +136,8 @@ func TestClientsMissAPanicControl(t *testing.T) {
 // fetchHTTP requests a path with crypto/tls and net/http. reused tells whether the connection had carried a request.
 func fetchHTTP(t *testing.T, client *http.Client, s httpServer, p clientPath) (n int, proto string, reused bool, err error) {
 	t.Helper()
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }})
-	request, err := http.NewRequestWithContext(ctx, "GET", s.url(p), nil)
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", s.url(p), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,8 @@ func TestAbortedHandlersOnHTTP1(t *testing.T) {
 			abortNoLeak(t)
 			s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(giveUp)), "h2", "http/1.1")
 			client := httpClient(t, false)
-			if n, proto, _, err := fetchHTTP(t, client, s, clientPath{"length", "complete"}); n != bodySize || proto != "HTTP/1.1" || err != nil {
+			n, proto, _, err := fetchHTTP(t, client, s, clientPath{"length", "complete"})
+			if n != bodySize || proto != "HTTP/1.1" || err != nil {
 				t.Fatalf("a whole response: %d bytes, %s, %v", n, proto, err)
 			}
 			n, _, reused, err := fetchHTTP(t, client, s, clientPath{"chunked", test.ending})
@@ -225,7 +227,8 @@ func TestAbortedHandlersOnHTTP2(t *testing.T) {
 	}
 	t.Run("curl", func(t *testing.T) {
 		s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(giveUp)), "h2")
-		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "--http2", "--cacert", s.caFile, "-o", "/dev/null", s.url(clientPath{"", "abort"}))
+		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "--http2", "--cacert", s.caFile, "-o", os.DevNull,
+			s.url(clientPath{"", "abort"}))
 		want := clientEnd{92, "HTTP/2 stream"}
 		if diff := cmp.Diff(want, end.got(want)); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)

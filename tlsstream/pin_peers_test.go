@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -211,7 +212,8 @@ func TestPinIsThatOfOtherPrograms(t *testing.T) {
 	s := serveClients(t, l, answer)
 	for pin, want := range map[tlsstream.Pin]int{p.pin: 0, other.pin: 90} {
 		text := strings.Replace(pin.String(), "sha256/", "sha256//", 1)
-		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "-k", "--pinnedpubkey", text, "-o", "/dev/null", s.url(clientPath{"eof", "complete"}))
+		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "-k", "--pinnedpubkey", text, "-o", os.DevNull,
+			s.url(clientPath{"eof", "complete"}))
 		if end.Code != want {
 			t.Errorf("curl ends with %d, want %d: %s", end.Code, want, end.Says)
 		}

@@ -86,7 +86,8 @@ var reasonResumers = []reasonResumer{
 		resumeByProgram(t, s, nil, clientBinary(t, "curl"), args...)
 	}, []bool{false, true, false, true}},
 	{"Java SSLSocket", func(t *testing.T, s clientServer, paths []string) {
-		resumeByProgram(t, s, paths, clientBinary(t, "java"), "-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile)
+		program, args := javaClient(t, s)
+		resumeByProgram(t, s, paths, program, args...)
 	}, []bool{false, true, false, true}},
 }
 
@@ -156,7 +157,8 @@ func TestAReasonCostsGnuTLSNothing(t *testing.T) {
 			}
 			stream.AbortWithReason(tlsstream.AlertInternalError, text)
 		})
-		runClient(t, s.request(clientPath{"eof", "complete"}), clientBinary(t, "gnutls-cli"), "--resume", "--waitresumption", "--x509cafile", s.caFile, "--port", s.port, "127.0.0.1")
+		runClient(t, s.request(clientPath{"eof", "complete"}), clientBinary(t, "gnutls-cli"),
+			"--resume", "--waitresumption", "--x509cafile", s.caFile, "--port", s.port, "127.0.0.1")
 		if diff := cmp.Diff([]bool{false, true}, log.all()); diff != "" {
 			t.Errorf("resumptions with reason %q, -want +got:\n%s", text, diff)
 		}
@@ -177,7 +179,8 @@ func TestAReasonCostsAHandshakeWithoutTheGoodTicketControl(t *testing.T) {
 	}
 	for _, test := range tests {
 		s, log := serveResumption(t, config)
-		resumeByGo(abortCA.BigClient("alice", test.certificate))(t, s, []string{"/eof/complete", "/eof/reason", "/eof/complete", "/eof/complete"})
+		request := resumeByGo(abortCA.BigClient("alice", test.certificate))
+		request(t, s, []string{"/eof/complete", "/eof/reason", "/eof/complete", "/eof/complete"})
 		if diff := cmp.Diff(test.want, log.all()); diff != "" {
 			t.Errorf("certificate of %d bytes, resumptions, -want +got:\n%s", test.certificate, diff)
 		}

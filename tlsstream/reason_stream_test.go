@@ -88,7 +88,8 @@ func (c reasonFreeCache) Put(key string, state *tls.ClientSessionState) {
 
 // A client whose Write fails learns it as well.
 func TestReasonIsInTheErrorOfAWrite(t *testing.T) {
-	c, s := reasonPair(t, withReasons, &tlsstream.Options{Reasons: true, DrainTimeout: -1}, abortCA.ClientConfig(), abortCA.ServerConfig())
+	atOnce := &tlsstream.Options{Reasons: true, DrainTimeout: -1}
+	c, s := reasonPair(t, withReasons, atOnce, abortCA.ClientConfig(), abortCA.ServerConfig())
 	if err := s.AbortWithReason(tlsstream.AlertInternalError, "the quota is used up"); err != nil {
 		t.Error(err)
 	}
