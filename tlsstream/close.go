@@ -17,14 +17,14 @@ import (
 // A second call returns net.ErrClosed.
 //
 // A client of TLS 1.3 whose Read has returned nothing so far, neither data nor an
-// end, then waits until the server closes, at most Options.DrainTimeout and not past
-// the read deadline: the server's tickets may lie unread or be on their way, and
-// closing on top of them would destroy what the server has not received. No other
-// Close waits for the peer. A read deadline that has passed, or a negative
-// DrainTimeout, makes it return at once. If the server sends a fatal alert
-// meanwhile, because it refused this side's certificate for example, Close returns
-// that as an *AlertError; so it does after CloseRead, if one has come before. A nil
-// error does not say that the peer has received everything.
+// end, or that has called CloseRead, then waits until the server closes, at most
+// Options.DrainTimeout and not past the read deadline: the server's tickets may lie
+// unread or be on their way, and closing on top of them would destroy what the
+// server has not received. No other Close waits for the peer. A read deadline that
+// has passed, or a negative DrainTimeout, makes it return at once. If the server
+// sends a fatal alert meanwhile, because it refused this side's certificate for
+// example, Close returns that as an *AlertError; so it does after CloseRead, if one
+// has come before. A nil error does not say that the peer has received everything.
 //
 // All in all Close takes CloseTimeout, DrainTimeout and half a second at most, the
 // latter only if a Read in progress does not return at its deadline. Calls in
@@ -69,12 +69,25 @@ func (c *Conn) sayGoodbye() error {
 	if err != nil {
 		return fmt.Errorf("tlsstream: close_notify was not sent (but the connection was closed): %w", c.explain(err))
 	}
-	if c.engine.client && !c.heard.Load() && c.engine.options.drainTimeout() > 0 && c.ConnectionState().Version == tls.VersionTLS13 {
+	if c.mustDrain() {
 		c.awaitServer()
 	} else if !c.readClosed.Load() {
 		return nil // whoever reads is told by Read
 	}
+	if err := c.Err(); err == errDataAfterCloseRead {
+		return err
+	}
 	return c.refusedBy()
+}
+
+// mustDrain reports whether the server may have sent, or may still send, what
+// nobody was going to read.
+func (c *Conn) mustDrain() bool {
+	if !c.engine.client || c.engine.options.drainTimeout() == 0 || c.ConnectionState().Version != tls.VersionTLS13 {
+		return false
+	}
+	err := c.Err()
+	return !c.heard.Load() || c.readClosed.Load() && (err == nil || err == errDataAfterCloseRead)
 }
 
 // awaitServer drains in Close. The caller has writing.

@@ -52,8 +52,9 @@ type closeCase struct {
 	before func(t *testing.T, c *tlsstream.Conn, transport *drainPipe)
 	peer   func(peer *tls.Conn, transport net.Conn)
 
-	want time.Duration
-	is   error // of Close; nil for none
+	want  time.Duration
+	is    error // of Close; nil for none
+	fails bool  // Close returns an error of no type in particular
 }
 
 const (
@@ -68,6 +69,25 @@ func takeAfter(d time.Duration) func(*tls.Conn, net.Conn) {
 	return func(_ *tls.Conn, transport net.Conn) {
 		time.Sleep(d)
 		io.Copy(io.Discard, transport)
+	}
+}
+
+// closeReadAndData calls CloseRead and lets what the peer sends come.
+func closeReadAndData(t *testing.T, c *tlsstream.Conn, _ *drainPipe) {
+	if err := c.CloseRead(); err != nil {
+		t.Error(err)
+	}
+	synctest.Wait()
+}
+
+// talk sends a word now and then, and takes everything.
+func talk(peer *tls.Conn, transport net.Conn) {
+	go takeAllRaw(peer, transport)
+	for {
+		if _, err := peer.Write([]byte("x")); err != nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -121,6 +141,12 @@ var closeCases = []closeCase{
 		c.SetReadDeadline(time.Now().Add(time.Second))
 		time.Sleep(time.Minute)
 	}, want: 0},
+	{name: "CloseRead, and data is dropped", options: tlsstream.Options{DropAfterCloseRead: true}, before: closeReadAndData, peer: talk, want: drainDefault},
+	{name: "CloseRead, and data is an error", before: closeReadAndData, peer: talk, want: drainDefault, fails: true},
+	{name: "CloseRead, and the peer has ended", before: closeReadAndData, peer: func(peer *tls.Conn, transport net.Conn) {
+		peer.CloseWrite()
+		takeAllRaw(peer, transport)
+	}, want: 0},
 	{name: "peer that closes", peer: func(peer *tls.Conn, transport net.Conn) {
 		peer.Read(make([]byte, 1)) // close_notify
 		time.Sleep(700 * time.Millisecond)
@@ -131,15 +157,7 @@ var closeCases = []closeCase{
 		time.Sleep(700 * time.Millisecond)
 		peer.CloseWrite()
 	}, want: 700 * time.Millisecond},
-	{name: "peer that talks on", peer: func(peer *tls.Conn, transport net.Conn) {
-		go takeAllRaw(peer, transport)
-		for {
-			if _, err := peer.Write([]byte("x")); err != nil {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-	}, want: drainDefault},
+	{name: "peer that talks on", peer: talk, want: drainDefault},
 	{name: "flood", peer: func(peer *tls.Conn, transport net.Conn) {
 		go takeAllRaw(peer, transport)
 		for p := make([]byte, 1<<16); ; {
@@ -218,8 +236,8 @@ func (c *closeCase) run(t *testing.T) {
 	if took := time.Since(began); took != c.want {
 		t.Errorf("Close took %v, want %v", took, c.want)
 	}
-	if c.is == nil && err != nil || !errors.Is(err, c.is) {
-		t.Errorf("Close returned %v, want %v", err, c.is)
+	if c.fails != (err != nil && c.is == nil) || c.is != nil && !errors.Is(err, c.is) {
+		t.Errorf("Close returned %v, want %v, or another error: %v", err, c.is, c.fails)
 	}
 	if transport.closed.Load() != 1 {
 		t.Errorf("the transport was closed %d times", transport.closed.Load())

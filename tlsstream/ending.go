@@ -147,7 +147,7 @@ var errDataAfterCloseRead = errors.New("tlsstream: the peer sent application dat
 // resumption, KeyUpdates answered at the next write, and close_notify, alerts and
 // truncation show at once through Done, Err and the next Write. Application data
 // is dropped if Options.DropAfterCloseRead is set; else it is an error that ends
-// the reading, and the next Write returns it.
+// the reading, and the next Write, or Close, returns it.
 //
 // It runs the handshake first if need be. Read returns io.EOF afterwards. The read
 // deadline does not end that goroutine, and still bounds Close. A second call does

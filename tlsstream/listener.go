@@ -59,7 +59,9 @@ func (o *Options) Listen(network, laddr string, config *tls.Config) (*Listener, 
 //
 // On this path crypto/tls does the I/O, with its own rules: a Write that times
 // out is final, a Read that answers a KeyUpdate waits for a Write in progress,
-// and io.EOF may mean truncation. [Listener.AcceptStream] has none of these.
+// and io.EOF may mean truncation. No options apply: after a failed handshake Close
+// gives the client 2 seconds to see the alert, in the background.
+// [Listener.AcceptStream] has none of these.
 func (l *Listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {

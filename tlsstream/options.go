@@ -27,7 +27,8 @@ type Options struct {
 	// discard what the peer still sends, up to its end and 16 MiB at most,
 	// before the transport is closed.
 	//
-	// A Close must on the client's side of TLS 1.3, if Read has returned nothing:
+	// A Close must on the client's side of TLS 1.3, if Read has returned nothing,
+	// or CloseRead was called and the server's stream has not ended:
 	// a server that does not defer sends tickets after the handshake, and closing
 	// with those unread, or before they come, costs the server what it has not
 	// received. The wait ends when the server closes, as most do at the end of an

@@ -113,7 +113,7 @@ var raceCalls = []raceCall{
 	{"Abort", func(r *raceRound, _ *rand.Rand) error { return r.conn.Abort(raceAlertSent) },
 		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceReset, raceEnded}},
 	{"Close", func(r *raceRound, _ *rand.Rand) error { return r.close() },
-		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceAlert, raceReset}},
+		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceAlert, raceReset, raceData}},
 }
 
 // raceAlertSent is the one alert that either side sends. Any other means that a

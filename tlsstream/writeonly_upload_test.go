@@ -138,6 +138,42 @@ func TestWriteOnlyClientMayShutDownInSteps(t *testing.T) {
 	}
 }
 
+// A server that acknowledges what it receives, as some log servers do, sends to a
+// client that does not listen until the end.
+func TestCloseReadLosesNothingToAcknowledgements(t *testing.T) {
+	config := endCA.ServerConfig()
+	sink := uploadSink{"acknowledges", func(t *testing.T) (string, <-chan uploaded) {
+		return listeningSink(t, func(conn net.Conn) uploaded {
+			server := tls.Server(conn, config)
+			return slowly(readerFunc(func(p []byte) (int, error) {
+				n, err := server.Read(p)
+				if n > 0 {
+					server.Write([]byte("+"))
+				}
+				return n, err
+			}))
+		})
+	}}
+	client := func(addr string, size int) error {
+		d := &tlsstream.Dialer{Config: uploadConfig(), Options: tlsstream.Options{DropAfterCloseRead: true}}
+		c, err := d.DialStream(context.Background(), "tcp", addr)
+		if err != nil {
+			return err
+		}
+		return errors.Join(c.CloseRead(), writeOnly(c, size))
+	}
+	if lost, why := sink.lost(t, client, 8<<20, *drainRuns); lost > 0 {
+		t.Errorf("%d of %d uploads lost bytes: %v", lost, *drainRuns, why)
+	}
+	if lost, _ := sink.lost(t, stockUploads, 8<<20, 1); lost == 0 {
+		t.Error("the control, which never reads, lost nothing")
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // The controls: a stock client, and ours with the drain off.
 func TestWriteOnlyClientThatDoesNotDrainLosesItsUpload(t *testing.T) {
 	for _, sink := range uploadSinks() {
