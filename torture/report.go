@@ -77,19 +77,19 @@ const (
 
 // status is the gravest of what the rows show.
 func (r *Report) status() Status {
-	worst := OK
-	blind := false
+	var failed, blocked, blind bool
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		if row.Role == UnderTest {
-			worst = max(worst, row.Verdict)
+			blocked = blocked || row.Verdict == Deadlock
+			failed = failed || row.Verdict > Undetermined && row.Verdict != Deadlock
 		}
 		blind = blind || row.Blind
 	}
 	switch {
-	case worst > Deadlock:
+	case failed:
 		return DataFailed
-	case worst == Deadlock:
+	case blocked:
 		return Deadlocked
 	case blind:
 		return BlindControl

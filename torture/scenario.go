@@ -1,5 +1,7 @@
 package torture
 
+import "context"
+
 // A Scenario is a pair of scripts, one for each side. The oracle that judges them is the same for all: what one side
 // sent must arrive at the other, and nobody may be told of a failure, or wait for ever.
 type Scenario struct {
@@ -21,6 +23,12 @@ type Scenario struct {
 	slowReader     bool // of the server
 	setup          func(*trial)
 	client, server func(*side) error
+
+	// oracle judges the run; allArrives if nil.
+	oracle oracle
+
+	// play, if not nil, is the whole run: it replaces the scripts and the oracle.
+	play func(context.Context, *trial) (Verdict, error)
 }
 
 // A Threat is the kind of harm that a scenario provokes.

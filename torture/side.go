@@ -142,6 +142,7 @@ func (s *side) read(buf []byte) (n int, err error) {
 	s.in.Read(expected)
 	if bytes.Equal(buf[:n], expected) {
 		s.told.received += int64(n)
+		s.told.ended = s.told.ended || err == io.EOF
 		return n, err
 	}
 	right := 0

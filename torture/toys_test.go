@@ -89,13 +89,10 @@ func TestVerdictNamesWhatAStackDidWrong(t *testing.T) {
 		status Status
 	}{
 		{"nothing", func(t *toy, p []byte) (int, error) { return t.Conn.Read(p) }, Verdict{}, Clean},
-		{"drops the tail", dropTail, Verdict{SilentLoss, chunkBytes,
-			`the server read 245760 of 262144 bytes, then success; the client was told success`}, DataFailed},
-		{"corrupts", flipBit, Verdict{Corrupted, 0, `the server read a wrong byte at offset 100000`}, DataFailed},
-		{"reports a reset", reportReset, Verdict{WrongError, 0,
-			`every byte arrived; the client was told success; the server was told "read: connection reset by peer"`}, DataFailed},
-		{"writes out of turn", writeOutOfTurn, Verdict{Deadlock, 0,
-			`the client waits in write (transport write), the server waits in read (transport write)`}, Deadlocked},
+		{"drops the tail", dropTail, Verdict{Class: SilentLoss, LostBytes: chunkBytes, Detail: `the server read 245760 of 262144 bytes, then success; the client was told success`}, DataFailed},
+		{"corrupts", flipBit, Verdict{Class: Corrupted, LostBytes: 0, Detail: `the server read a wrong byte at offset 100000`}, DataFailed},
+		{"reports a reset", reportReset, Verdict{Class: WrongError, LostBytes: 0, Detail: `every byte arrived; the client was told success; the server was told "read: connection reset by peer"`}, DataFailed},
+		{"writes out of turn", writeOutOfTurn, Verdict{Class: Deadlock, LostBytes: 0, Detail: `the client waits in write (transport write), the server waits in read (transport write)`}, Deadlocked},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			report := runToy(t, test.read)

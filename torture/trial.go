@@ -54,6 +54,9 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
 	}
+	if t.scenario.play != nil {
+		return t.scenario.play(ctx, t)
+	}
 	clientTransport, serverTransport, err := t.network.Dial(t.seed)
 	if err != nil {
 		return Verdict{}, err
@@ -75,7 +78,11 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 
 	var verdict Verdict
 	if returned {
-		verdict = judge(t.client.told, t.server.told, stuck)
+		of := t.scenario.oracle
+		if of == nil {
+			of = allArrives
+		}
+		verdict = judge(t.client.told, t.server.told, stuck, of)
 	} else {
 		verdict = Verdict{Class: Deadlock, Detail: stuck}
 	}

@@ -11,15 +11,32 @@ import (
 type Class int
 
 const (
-	OK         Class = iota
-	Deadlock         // no side made progress any more
-	WrongError       // every byte arrived, and yet a side was told of a failure
-	Lost             // bytes are missing, and the sender was told of a failure
-	SilentLoss       // bytes are missing, and the sender was told that all went well
-	Corrupted        // bytes arrived that were not sent
+	OK              Class = iota
+	Undetermined          // plain TCP has no single outcome here, so nothing was judged
+	Slow                  // all ended well, but slower than the network's floor
+	LeakedGoroutine       // all ended well, but a goroutine of the stack was left behind
+	WrongError            // every byte arrived, and yet a side was told of a failure, or was not told of one
+	HungClose             // Close did not return within its bound
+	Deadlock              // no side made progress any more
+	Lost                  // bytes are missing, and the sender was told of a failure
+	SilentLoss            // bytes are missing, and a side was told that all went well
+	Reordered             // bytes arrived out of their order
+	Corrupted             // bytes arrived that were not sent
 )
 
-var classNames = [...]string{"ok", "deadlock", "wrong-error", "lost", "silent-loss", "corrupted"}
+var classNames = [...]string{
+	OK:              "ok",
+	Undetermined:    "undetermined",
+	Slow:            "slow",
+	LeakedGoroutine: "leaked-goroutine",
+	WrongError:      "wrong-error",
+	HungClose:       "hung-close",
+	Deadlock:        "deadlock",
+	Lost:            "lost",
+	SilentLoss:      "silent-loss",
+	Reordered:       "reordered",
+	Corrupted:       "corrupted",
+}
 
 // String returns the name that reports use, such as "silent-loss".
 func (c Class) String() string { return classNames[c] }
@@ -34,6 +51,9 @@ type Verdict struct {
 
 	// Detail tells in one line what either side was told, or where it waited. It is empty after an OK.
 	Detail string `json:"detail"`
+
+	// Stacks are the goroutine stacks of both sides where a run had to be stopped or left goroutines behind.
+	Stacks string `json:"stacks,omitempty"`
 }
 
 // String returns class and detail in one line.
@@ -49,12 +69,35 @@ type told struct {
 	sent      int64 // bytes that Write accepted
 	received  int64 // bytes that Read returned, up to the first wrong one
 	corrupted bool  // the byte after those is not the one that the peer sent
+	ended     bool  // Read returned io.EOF
 	err       error // the first failure; nil if all went well
 }
 
-// judge is the oracle: it compares what each side sent with what the other received, and with what both were told.
-// stuck says who waited where if the run had to be stopped.
-func judge(client, server told, stuck string) Verdict {
+// An oracle judges a run whose scripts both returned, and in which no wrong byte arrived.
+type oracle func(client, server told) Verdict
+
+// judge applies the oracle, after what no scenario allows. stuck says who waited where if the run had to be stopped.
+func judge(client, server told, stuck string, of oracle) Verdict {
+	var wrong []string
+	for _, side := range []struct {
+		name string
+		told
+	}{{"server", server}, {"client", client}} {
+		if side.corrupted {
+			wrong = append(wrong, fmt.Sprintf("the %s read a wrong byte at offset %d", side.name, side.received))
+		}
+	}
+	switch {
+	case wrong != nil:
+		return Verdict{Class: Corrupted, Detail: strings.Join(wrong, "; ")}
+	case stuck != "":
+		return Verdict{Class: Deadlock, Detail: stuck}
+	}
+	return of(client, server)
+}
+
+// allArrives is the oracle of most scenarios: what each side sent the other received, and nobody was told of a failure.
+func allArrives(client, server told) Verdict {
 	upLost := client.sent - server.received
 	downLost := server.sent - client.received
 	var tale []string
@@ -64,19 +107,6 @@ func judge(client, server told, stuck string) Verdict {
 	}
 
 	switch {
-	case client.corrupted || server.corrupted:
-		if server.corrupted {
-			add("the server read a wrong byte at offset %d", server.received)
-		}
-		if client.corrupted {
-			add("the client read a wrong byte at offset %d", client.received)
-		}
-		return verdict(Corrupted, 0)
-
-	case stuck != "":
-		add("%s", stuck)
-		return verdict(Deadlock, 0)
-
 	case upLost > 0 || downLost > 0:
 		class := Lost
 		if upLost > 0 {

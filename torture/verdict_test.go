@@ -25,46 +25,46 @@ func TestJudge(t *testing.T) {
 		{
 			name:   "the sender knows",
 			client: told{sent: 9, err: reset}, server: told{received: 4, err: reset},
-			want: Verdict{Lost, 5, `the server read 4 of 9 bytes, then "reset"; the client was told "reset"`},
+			want: Verdict{Class: Lost, LostBytes: 5, Detail: `the server read 4 of 9 bytes, then "reset"; the client was told "reset"`},
 		},
 		{
 			name:   "the sender does not know",
 			client: told{sent: 9}, server: told{received: 4, err: reset},
-			want: Verdict{SilentLoss, 5, `the server read 4 of 9 bytes, then "reset"; the client was told success`},
+			want: Verdict{Class: SilentLoss, LostBytes: 5, Detail: `the server read 4 of 9 bytes, then "reset"; the client was told success`},
 		},
 		{
 			name:   "nobody knows",
 			client: told{sent: 9}, server: told{received: 4},
-			want: Verdict{SilentLoss, 5, `the server read 4 of 9 bytes, then success; the client was told success`},
+			want: Verdict{Class: SilentLoss, LostBytes: 5, Detail: `the server read 4 of 9 bytes, then success; the client was told success`},
 		},
 		{
 			name:   "the reply is lost",
 			client: told{sent: 9, received: 1, err: reset}, server: told{sent: 5, received: 9},
-			want: Verdict{SilentLoss, 4, `the client read 1 of 5 bytes, then "reset"; the server was told success`},
+			want: Verdict{Class: SilentLoss, LostBytes: 4, Detail: `the client read 1 of 5 bytes, then "reset"; the server was told success`},
 		},
 		{
 			name:   "a failure that was none",
 			client: told{sent: 9}, server: told{received: 9, err: reset},
-			want: Verdict{WrongError, 0, `every byte arrived; the client was told success; the server was told "reset"`},
+			want: Verdict{Class: WrongError, LostBytes: 0, Detail: `every byte arrived; the client was told success; the server was told "reset"`},
 		},
 		{
 			name:   "no handshake",
 			client: told{err: reset}, server: told{err: reset},
-			want: Verdict{WrongError, 0, `every byte arrived; the client was told "reset"; the server was told "reset"`},
+			want: Verdict{Class: WrongError, LostBytes: 0, Detail: `every byte arrived; the client was told "reset"; the server was told "reset"`},
 		},
 		{
 			name:   "corruption outweighs what follows from it",
 			client: told{sent: 9, err: reset}, server: told{received: 4, corrupted: true, err: reset},
-			want: Verdict{Corrupted, 0, `the server read a wrong byte at offset 4`},
+			want: Verdict{Class: Corrupted, LostBytes: 0, Detail: `the server read a wrong byte at offset 4`},
 		},
 		{
 			name:   "what a stopped run lost is not counted",
 			client: told{sent: 9, err: reset}, server: told{received: 4, err: reset}, stuck: "both wait",
-			want: Verdict{Deadlock, 0, `both wait`},
+			want: Verdict{Class: Deadlock, LostBytes: 0, Detail: `both wait`},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := judge(test.client, test.server, test.stuck); got != test.want {
+			if got := judge(test.client, test.server, test.stuck, allArrives); got != test.want {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
 		})
