@@ -73,7 +73,7 @@ func goroutines() []goroutineGroup {
 	return groups
 }
 
-// stackFrame turns a line of the profile, "#", address, function and place with tabs between, into function and place.
+// stackFrame turns a line of the profile, "#", address, function and place with tabs between them, into function and place.
 // Addresses differ from build to build, and the folders above a package from machine to machine.
 func stackFrame(line string) string {
 	fields := strings.Split(line, "\t")
@@ -81,7 +81,7 @@ func stackFrame(line string) string {
 		return ""
 	}
 	function, _, _ := strings.Cut(strings.TrimSpace(fields[2]), "+0x")
-	place := strings.Split(strings.TrimSpace(fields[3]), "/")
+	place := strings.Split(fields[len(fields)-1], "/")
 	return function + "  " + strings.Join(place[max(0, len(place)-2):], "/")
 }
 

@@ -122,8 +122,13 @@ func TestLossWithAnErrorIsNotSilent(t *testing.T) {
 
 func runToy(t *testing.T, read func(*toy, []byte) (int, error)) *Report {
 	t.Helper()
+	return runStack(t, newToy(read))
+}
+
+func runStack(t *testing.T, stack Stack) *Report {
+	t.Helper()
 	report, err := Run(t.Context(), Plan{
-		Stacks:    []Stack{newToy(read)},
+		Stacks:    []Stack{stack},
 		Scenarios: scenarioNamed(t, "upload"),
 		Networks:  networksNamed(t, "pipe-linux"),
 		Runs:      2,
