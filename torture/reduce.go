@@ -16,6 +16,10 @@ const (
 	// it cuts short is larger than need be, and fails all the same.
 	reduceTime = 20 * time.Second
 
+	// smallestBuffer is the first that is tried, in bytes. With less, a pipe behaves as one without buffers does, and that
+	// is a network of its own.
+	smallestBuffer = 128
+
 	// sizeSteps is how many times the gap between a size that fails and one that does not is halved.
 	sizeSteps = 6
 )
@@ -149,7 +153,7 @@ func (r *reduction) reduceBuffers(ctx context.Context) {
 		return
 	}
 	limit := cmp.Or(r.best.SendBuffer, r.network.sendBuffer)
-	for buffer := 1; buffer < limit; buffer *= 4 {
+	for buffer := smallestBuffer; buffer < limit; buffer *= 2 {
 		c := r.best
 		c.SendBuffer, c.ReceiveBuffer = buffer, buffer
 		if r.try(ctx, c) {
