@@ -52,7 +52,7 @@ func reduceCase(ctx context.Context, c Case, failure Verdict, scenario *Scenario
 
 // reduce fills in the reduced case of the gravest rows. Nothing that it meets is an error: the cases stand as they are.
 func (p *Plan) reduce(ctx context.Context, rows []*row) {
-	failed := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.first == nil || r.role != UnderTest })
+	failed := slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.role != UnderTest || r.first == nil || !r.first.Class.failed() })
 	slices.SortStableFunc(failed, func(a, b *row) int { return cmp.Compare(b.first.Class, a.first.Class) })
 	ctx, cancel := context.WithTimeout(ctx, reduceTime)
 	defer cancel()

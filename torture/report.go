@@ -25,7 +25,7 @@ type Row struct {
 	MustFail bool `json:"must_fail"`
 	Blind    bool `json:"blind"`
 
-	// Verdict is the gravest class among the trials. It is Undetermined only if all of them are.
+	// Verdict is the gravest class among the trials. It is one that is neither OK nor a failure only if no trial was OK.
 	Verdict Class `json:"verdict"`
 
 	// Counts says how many trials ended in each class. A class that none ended in is missing.
@@ -40,7 +40,7 @@ type Row struct {
 	WrongErrorRuns   int   `json:"wrong_error_runs"`
 	MedianLostBytes  int64 `json:"median_lost_bytes"` // of LostRuns
 
-	// FirstFailure is the first trial with the row's verdict; nil if all are OK.
+	// FirstFailure is the first trial with the row's verdict; nil if that is OK.
 	FirstFailure *Failure `json:"first_failure"`
 }
 

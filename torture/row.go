@@ -14,7 +14,7 @@ type row struct {
 	counts map[Class]int
 	lost   []int64 // bytes, of the first maxRemembered trials that lost any
 
-	first   *Failure // of the gravest class so far
+	first   *Failure // of the gravest class so far; nil if all were OK
 	firstAt place
 
 	// graver has the labels of the trials whose verdict a leak would not change, maxRemembered of them at most.
@@ -59,9 +59,9 @@ func (r *row) addLeak(l leak) {
 	r.note(place{index: l.c.Trial}, l.c, l.verdict)
 }
 
-// note keeps the first of the gravest failures.
+// note keeps the first of the gravest trials.
 func (r *row) note(at place, c Case, v Verdict) {
-	if !v.Class.failed() || r.first != nil && (v.Class < r.first.Class || v.Class == r.first.Class && !at.before(r.firstAt)) {
+	if v.Class == OK || r.first != nil && (v.Class < r.first.Class || v.Class == r.first.Class && !at.before(r.firstAt)) {
 		return
 	}
 	r.first, r.firstAt = &Failure{Trial: at.index, Case: c, Verdict: v}, at
@@ -83,7 +83,6 @@ func (r *row) report() Row {
 		WrongErrorRuns:   r.counts[WrongError],
 		UndeterminedRuns: r.counts[Undetermined],
 		Counts:           make(map[Class]int),
-		FirstFailure:     r.first,
 	}
 	for class, n := range r.counts {
 		if n > 0 {
@@ -91,16 +90,13 @@ func (r *row) report() Row {
 			sum.Trials += n
 		}
 	}
-	switch {
-	case r.first != nil:
-		sum.Verdict = r.first.Class
-	case r.counts[Undetermined] == sum.Trials:
-		sum.Verdict = Undetermined
+	if r.first != nil && (r.first.Class.failed() || r.counts[OK] == 0) {
+		sum.Verdict, sum.FirstFailure = r.first.Class, r.first
 	}
 	if len(r.lost) > 0 {
 		slices.Sort(r.lost)
 		sum.MedianLostBytes = r.lost[len(r.lost)/2]
 	}
-	sum.Blind = r.mustFail && !sum.Verdict.failed()
+	sum.Blind = r.mustFail && !sum.Verdict.failed() && sum.Verdict != Skipped
 	return sum
 }

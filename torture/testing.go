@@ -39,6 +39,11 @@ func TestStack(t *testing.T, s Stack) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for i := range report.Rows {
+				if row := &report.Rows[i]; row.Verdict == Skipped {
+					t.Logf("%s: %s: %v", row.Network, row.Stack, row.FirstFailure.Verdict)
+				}
+			}
 			for _, complaint := range report.complaints() {
 				t.Error(complaint)
 			}
@@ -69,7 +74,7 @@ func (r *Report) complaints() []string {
 		case row.Blind:
 			complaints = append(complaints, fmt.Sprintf("%s: blind: %s fails this scenario everywhere else, so a pass here proves nothing",
 				row.Network, row.Stack))
-		case row.Role == UnderTest && row.FirstFailure != nil:
+		case row.Role == UnderTest && row.Verdict.failed():
 			complaints = append(complaints, fmt.Sprintf("%s: %d of %d runs failed; run %d: %v\nto play it again, set %s=%s\n%s",
 				row.Network, row.FailedRuns(), row.Trials, row.FirstFailure.Trial, row.FirstFailure.Verdict,
 				replayVariable, row.FirstFailure.Smallest(), row.FirstFailure.Stacks))

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"net"
 )
@@ -59,9 +60,15 @@ func (t *trial) run(ctx context.Context) (result, error) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		if reason, ok := errors.AsType[notHere](err); ok {
+			out.verdict, err = Verdict{Class: Skipped, Detail: reason.Error()}, nil
+		}
 		return out, err
 	}
-	client, server, err := t.network.Dial(t.seed)
+	client, server, err := t.dial(ctx)
+	if reason, ok := errors.AsType[notHere](err); ok {
+		return result{verdict: Verdict{Class: Skipped, Detail: reason.Error()}}, nil
+	}
 	if err != nil {
 		return result{}, err
 	}
@@ -102,6 +109,18 @@ func (t *trial) run(ctx context.Context) (result, error) {
 		repeatable: repeatable,
 	}, nil
 }
+
+func (t *trial) dial(ctx context.Context) (client, server net.Conn, err error) {
+	if t.scenario.dial != nil {
+		return t.scenario.dial(ctx, t)
+	}
+	return t.network.Dial(t.seed)
+}
+
+// notHere is why a trial cannot be played on this machine.
+type notHere string
+
+func (reason notHere) Error() string { return string(reason) }
 
 // worded puts what setup chose in front of the detail of a run that failed.
 func (t *trial) worded(v Verdict) Verdict {
