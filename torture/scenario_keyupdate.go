@@ -16,7 +16,7 @@ func uploadKeyUpdate() Scenario {
 		On:     []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 128 << 10}},
 		setup:  noTickets,
 		client: func(s *side) error {
-			return uploadOver(s, newPuppet(s.transport, s.trial.clientConfig, updateEvery), s.trial.size)
+			return uploadOver(s, updatingPuppet(s, updateEvery), s.trial.size)
 		},
 		slowReader: true,
 		server:     reader,
@@ -31,7 +31,7 @@ func keyUpdateFlood() Scenario {
 		On:     []On{{"tcp-small", 512 << 10}, {"pipe-strict", 768 << 10}, {"pipe-linux", 768 << 10}},
 		setup:  noTickets,
 		client: func(s *side) error {
-			return uploadOver(s, newPuppet(s.transport, s.trial.clientConfig, 1), max(1, s.trial.size/floodShare))
+			return uploadOver(s, updatingPuppet(s, 1), max(1, s.trial.size/floodShare))
 		},
 		server: reader,
 	}
@@ -40,4 +40,11 @@ func keyUpdateFlood() Scenario {
 func noTickets(t *trial) {
 	t.serverConfig.SessionTicketsDisabled = true
 	t.clientConfig.ClientSessionCache = nil
+}
+
+// updatingPuppet is a client that requests a KeyUpdate before its data, and after each so many bytes of it.
+func updatingPuppet(s *side, every int) *puppet {
+	p := newPuppet(s.transport, s.trial.clientConfig)
+	p.updateEvery = every
+	return p
 }
