@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -140,12 +141,15 @@ func (p *Plan) rows() []*row {
 					continue
 				}
 				add := func(stack *Stack, role Role) {
+					if slices.Contains(stack.Except, scenario.Name) {
+						return
+					}
 					rows = append(rows, &row{
 						scenario: scenario,
 						network:  &p.Networks[j],
 						stack:    stack,
 						role:     role,
-						mustFail: role == Control && p.SizeBytes >= on.MinSize,
+						mustFail: role == Control && !on.ControlPasses && p.SizeBytes >= on.MinSize,
 						verdicts: make([]Verdict, p.Runs*max(1, scenario.TrialsPerRun)),
 					})
 				}

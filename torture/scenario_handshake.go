@@ -21,7 +21,7 @@ func hugeTicket() Scenario {
 		Name:   "huge-ticket",
 		About:  "a large client certificate makes a ticket that exceeds the buffers; the client writes all before it reads the reply",
 		Threat: Blocking,
-		On:     []On{{"tcp-small", 64 << 10}, {"pipe-strict", 128 << 10}, {"pipe-linux", 128 << 10}},
+		On:     []On{{Network: "tcp-small", MinSize: 64 << 10}, {Network: "pipe-strict", MinSize: 128 << 10}, {Network: "pipe-linux", MinSize: 128 << 10}},
 		setup: func(t *trial) {
 			t.serverConfig.ClientAuth = tls.RequireAnyClientCert
 			t.clientConfig.Certificates = []tls.Certificate{t.identity.bigOne}
@@ -61,7 +61,7 @@ func lockstepHandshake() Scenario {
 		Name:         "lockstep-handshake",
 		About:        "both ends under test; reads of 1 to 2048 bytes (each of them if there are 512 runs), with and without a client certificate",
 		Threat:       Blocking,
-		On:           []On{{"lockstep", 0}},
+		On:           []On{{Network: "lockstep"}},
 		TrialsPerRun: 8,
 		setup: func(t *trial) {
 			t.maxRead = sweep(t, maxLockstepRead)

@@ -13,7 +13,7 @@ func uploadKeyUpdate() Scenario {
 		Name:   "upload-key-update",
 		About:  "no tickets; the client requests a KeyUpdate before its data and every 64 KiB, writes, closes and never reads",
 		Threat: DataLoss,
-		On:     []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 128 << 10}},
+		On:     []On{{Network: "tcp", MinSize: 256 << 10}, {Network: "pipe-strict", MinSize: 64 << 10}, {Network: "pipe-linux", MinSize: 128 << 10}},
 		setup:  noTickets,
 		client: func(s *side) error {
 			return uploadOver(s, updatingPuppet(s, updateEvery), s.trial.size)
@@ -28,7 +28,7 @@ func keyUpdateFlood() Scenario {
 		Name:   "key-update-flood",
 		About:  "no tickets; the client sends one byte and one KeyUpdate request for each 512 bytes of size, and never reads",
 		Threat: Blocking,
-		On:     []On{{"tcp-small", 512 << 10}, {"pipe-strict", 768 << 10}, {"pipe-linux", 768 << 10}},
+		On:     []On{{Network: "tcp-small", MinSize: 512 << 10}, {Network: "pipe-strict", MinSize: 768 << 10}, {Network: "pipe-linux", MinSize: 768 << 10}},
 		setup:  noTickets,
 		client: func(s *side) error {
 			return uploadOver(s, updatingPuppet(s, 1), max(1, s.trial.size/floodShare))

@@ -10,7 +10,7 @@ func upload() Scenario {
 		Name:       "upload",
 		About:      "a client writes, closes and never reads; the server reads slowly",
 		Threat:     DataLoss,
-		On:         []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 64 << 10}},
+		On:         []On{{Network: "tcp", MinSize: 256 << 10}, {Network: "pipe-strict", MinSize: 64 << 10}, {Network: "pipe-linux", MinSize: 64 << 10}},
 		slowReader: true,
 		client:     uploader,
 		server:     reader,
@@ -22,7 +22,7 @@ func uploadFastReader() Scenario {
 		Name:   "upload-fast-reader",
 		About:  "the same, and the server reads as fast as it can",
 		Threat: DataLoss,
-		On:     []On{{"tcp", 256 << 10}},
+		On:     []On{{Network: "tcp", MinSize: 256 << 10}},
 		// A race that crypto/tls mostly loses, so more trials.
 		TrialsPerRun: 4,
 
@@ -36,7 +36,7 @@ func uploadClientCert() Scenario {
 		Name:   "upload-client-cert",
 		About:  "the same with a client certificate: crypto/tls sends the ticket last, in a write of its own",
 		Threat: DataLoss,
-		On:     []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 64 << 10}},
+		On:     []On{{Network: "tcp", MinSize: 256 << 10}, {Network: "pipe-strict", MinSize: 64 << 10}, {Network: "pipe-linux", MinSize: 64 << 10}},
 		setup: func(t *trial) {
 			t.serverConfig.ClientAuth = tls.RequestClientCert
 		},
@@ -51,7 +51,7 @@ func uploadLateTicket() Scenario {
 		Name:   "upload-late-ticket",
 		About:  "the same with a server that is slow to verify the certificate: the ticket comes when the client has gone",
 		Threat: DataLoss,
-		On:     []On{{"tcp", 256 << 10}, {"pipe-strict", 64 << 10}, {"pipe-linux", 64 << 10}},
+		On:     []On{{Network: "tcp", MinSize: 256 << 10}, {Network: "pipe-strict", MinSize: 64 << 10}, {Network: "pipe-linux", MinSize: 64 << 10}},
 		setup: func(t *trial) {
 			t.serverConfig.ClientAuth = tls.RequireAnyClientCert
 			t.serverConfig.VerifyConnection = func(tls.ConnectionState) error {

@@ -52,6 +52,9 @@ const (
 
 // run plays the trial and judges it. Its error says that the trial could not be played.
 func (t *trial) run(ctx context.Context) (Verdict, error) {
+	if most := t.network.MaxSizeBytes; most > 0 {
+		t.size = min(t.size, most)
+	}
 	t.serverConfig, t.clientConfig = t.identity.configs()
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
