@@ -62,11 +62,11 @@ type On struct {
 	ControlPasses bool
 }
 
-// on lists networks where stock crypto/tls fails at any size.
-func on(networks ...string) []On {
+// on lists networks where stock crypto/tls fails in plans of at least minSize bytes.
+func on(minSize int64, networks ...string) []On {
 	var list []On
 	for _, name := range networks {
-		list = append(list, On{Network: name})
+		list = append(list, On{Network: name, MinSize: minSize})
 	}
 	return list
 }
@@ -85,11 +85,32 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		upload(),
 		uploadFastReader(),
+		uploadNoCloseNotify(),
 		uploadClientCert(),
 		uploadLateTicket(),
+		resumeThenUpload(),
+		tlsOverTLS(),
 		uploadKeyUpdate(),
 		keyUpdateFlood(),
+		keyUpdateBothSides(),
 		hugeTicket(),
+		manyTickets(),
+		requestThenResponse(),
+		earlyResponse(),
+		earlyClose(),
+		pingPong(),
+		bothWriteFirst(),
+		halfClose(),
+		closeRace(),
+		download(),
+		abortMidDownload(),
+		truncatedDownload(),
+		truncatedRecord(),
+		vanishAtByte(),
+		readDeadline(),
+		writeDeadline(),
 		lockstepHandshake(),
+		limitCloseNotify(),
+		limitRecord(),
 	}
 }

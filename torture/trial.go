@@ -86,6 +86,11 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 
 	var verdict Verdict
 	if returned {
+		for _, s := range []*side{t.client, t.server} {
+			if reason, ok := errors.AsType[notHere](s.told.err); ok {
+				return Verdict{Class: Skipped, Detail: reason.Error()}, nil
+			}
+		}
 		of := t.scenario.oracle
 		if of == nil {
 			of = allArrives
