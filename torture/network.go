@@ -78,12 +78,12 @@ func Networks() []Network {
 		},
 		{
 			Name:         "tcp-sweep",
-			About:        "kernel TCP on 127.0.0.1; the seed chooses either buffer, from the least that the system gives to 128 KiB",
+			About:        "kernel TCP on 127.0.0.1; the seed chooses either buffer, from the least that the system gives to 16 KiB",
 			StallAfter:   minTCPStall,
 			MaxSizeBytes: 128 << 10,
 			Dial: func(seed uint64) (net.Conn, net.Conn, error) {
 				random := rand.New(rand.NewPCG(seed, 0))
-				size := func() int { return leastTCPBuffer << random.IntN(8) }
+				size := func() int { return leastTCPBuffer << random.IntN(5) }
 				return dialTCP(size(), size())
 			},
 		},

@@ -192,11 +192,12 @@ func breakOff(s *side, end func(*puppet) error) error {
 	if err := s.do("break off", func() error { return end(p) }); err != nil {
 		return err
 	}
-	// The client ends what is left of the connection.
-	s.step.Store(new("wait for the client's end"))
-	select {
-	case <-s.peer.done:
-	case <-s.trial.stopped:
-	}
-	return nil
+	// What the client still says is of no interest.
+	return s.do("wait for the client's end", func() error {
+		for {
+			if _, err := p.next(); err != nil {
+				return nil
+			}
+		}
+	})
 }

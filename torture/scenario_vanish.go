@@ -24,7 +24,7 @@ func vanishAtByte() Scenario {
 		About: fmt.Sprintf("one side goes after k of its bytes, for k up to %d, with FIN or RST; the other, under test, "+
 			"must not hang, panic or be told success", vanishWithin),
 		Threat:       FalseReport,
-		On:           alsoOn("pipe-strict", "pipe-linux", "lockstep", "tcp"),
+		On:           alsoOn("pipe-strict", "pipe-linux", "segments", "tcp"),
 		TrialsPerRun: 2 * len(vanishWays),
 		setup: func(t *trial) {
 			k := sweep(t, vanishWithin, len(vanishWays))

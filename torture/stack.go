@@ -66,6 +66,8 @@ func TlsstreamListener() Stack {
 		Client: func(conn net.Conn, config *tls.Config) Conn {
 			return tls.Client(ticketdefer.WrapConn(conn), ticketdefer.WrapConfig(config))
 		},
+		// What an application sees of these is crypto/tls's own, and net/http relies on the first.
+		Except: []string{"truncated-download", "write-deadline"},
 	}
 }
 
