@@ -20,6 +20,13 @@ type Network struct {
 	// has to be quicker than that at its slowest.
 	StallAfter time.Duration
 
+	// Floor is the least speed of a good stack here, in bytes of a plan's SizeBytes per second. A run that ends well but
+	// takes longer, and ten seconds more than that, is slow. If zero, 64 KiB.
+	Floor int64
+
+	// RunsPerTrial is how many runs of a plan one trial stands for, since it takes so much longer than elsewhere; 1 if zero.
+	RunsPerTrial int
+
 	// MaxSizeBytes is the most that a run transfers here, whatever the plan's SizeBytes; no limit if zero.
 	MaxSizeBytes int64
 
@@ -29,6 +36,9 @@ type Network struct {
 
 	// sendBuffer is the size in bytes of the send buffers, if the network is a membio.Pipe.
 	sendBuffer int
+
+	// resized, if not nil, returns the same network with buffers of other sizes in bytes.
+	resized func(sendBuffer, receiveBuffer int) Network
 }
 
 const (
@@ -115,7 +125,7 @@ func Networks() []Network {
 			Name:  "clogged",
 			About: "as pipe-strict; now and then a direction accepts nothing until the peer waits, has done a few calls, or nothing moves",
 		}, strict, func(conn *faultConn, random *rand.Rand) {
-			conn.clog = newClog(random.Uint64(), random.Uint64())
+			conn.clog = newBlockage(random.Uint64(), random.Uint64())
 		}),
 	}
 }
@@ -124,6 +134,14 @@ func Networks() []Network {
 func pipe(n Network, options membio.PipeOptions) Network {
 	n.StallAfter = pipeStall
 	n.sendBuffer = options.A.SendBuffer
+	if n.sendBuffer > 0 {
+		n.resized = func(send, receive int) Network {
+			options := options
+			options.A.SendBuffer, options.A.ReceiveBuffer = send, receive
+			options.B.SendBuffer, options.B.ReceiveBuffer = send, receive
+			return pipe(n, options)
+		}
+	}
 	n.Dial = func(seed uint64) (net.Conn, net.Conn, error) {
 		options := options
 		options.Seed = seed

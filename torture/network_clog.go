@@ -20,8 +20,8 @@ const (
 	clogOperations = 3
 )
 
-// A clog stops one direction several times, at places and for a time that its seed chooses.
-type clog struct {
+// A blockage stops one direction several times, at places and for a time that its seed chooses.
+type blockage struct {
 	mu         sync.Mutex
 	changed    chan struct{} // closed and replaced at each change
 	random     *rand.Rand
@@ -33,20 +33,20 @@ type clog struct {
 	closed   bool
 }
 
-func newClog(seed, direction uint64) *clog {
-	c := &clog{changed: make(chan struct{}), random: rand.New(rand.NewPCG(seed, direction)), times: clogs}
+func newBlockage(seed, direction uint64) *blockage {
+	c := &blockage{changed: make(chan struct{}), random: rand.New(rand.NewPCG(seed, direction)), times: clogs}
 	c.nextLocked()
 	return c
 }
 
 // nextLocked chooses the next clog.
-func (c *clog) nextLocked() {
+func (c *blockage) nextLocked() {
 	c.flow = 1 + c.random.IntN(clogEvery)
 	c.operations = 1 + c.random.IntN(clogOperations)
 }
 
 // change changes the clog's state and has its waiter look again.
-func (c *clog) change(f func()) {
+func (c *blockage) change(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
@@ -55,16 +55,16 @@ func (c *clog) change(f func()) {
 }
 
 // open ends the present clog.
-func (c *clog) open() { c.change(c.openLocked) }
+func (c *blockage) open() { c.change(c.openLocked) }
 
-func (c *clog) openLocked() {
+func (c *blockage) openLocked() {
 	if c.flow == 0 && c.times > 0 {
 		c.times--
 		c.nextLocked()
 	}
 }
 
-func (c *clog) operated() {
+func (c *blockage) operated() {
 	c.change(func() {
 		if c.flow > 0 {
 			return
@@ -76,7 +76,7 @@ func (c *clog) operated() {
 }
 
 // advance counts bytes that have passed.
-func (c *clog) advance(n int) {
+func (c *blockage) advance(n int) {
 	c.change(func() {
 		if c.times > 0 {
 			c.flow = max(0, c.flow-n)
@@ -85,7 +85,7 @@ func (c *clog) advance(n int) {
 }
 
 // room waits until something may pass, and returns how many bytes.
-func (c *clog) room(peerStandsStill func() bool) (int, error) {
+func (c *blockage) room(peerStandsStill func() bool) (int, error) {
 	for {
 		still := peerStandsStill()
 		c.mu.Lock()
@@ -119,7 +119,7 @@ func (c *clog) room(peerStandsStill func() bool) (int, error) {
 }
 
 // clogged reports whether nothing may pass at present.
-func (c *clog) clogged() bool {
+func (c *blockage) clogged() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.times > 0 && c.flow == 0

@@ -14,7 +14,7 @@ type faultConn struct {
 	peer    *faultConn
 	healed  *atomic.Bool
 	trickle bool  // a call moves one byte at a time
-	clog    *clog // of what this end writes; nil if there is none
+	clog    *blockage // of what this end writes; nil if there is none
 
 	// writeTurn is full while a Write is under way: a transport's Write is atomic, in however many pieces it goes.
 	writeTurn chan struct{}

@@ -47,7 +47,7 @@ func TestTrickleMovesOneByteUntilHealed(t *testing.T) {
 
 // clogNow clogs what conn writes, for ever if nothing opens it.
 func clogNow(conn *faultConn) {
-	conn.clog = newClog(1, 1)
+	conn.clog = newBlockage(1, 1)
 	conn.clog.flow = 0
 	conn.clog.operations = 3
 }
