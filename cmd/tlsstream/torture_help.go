@@ -42,6 +42,7 @@ With --json the result is one JSON document on standard output:
     lost_runs           bytes are missing; silent_loss_runs of them with success reported
     corrupted_runs, deadlocked_runs, wrong_error_runs, undetermined_runs
     median_lost_bytes   of the lost runs
+    reason              why a row that did not fail is not ok; left out elsewhere
     first_failure       null, or: trial, class, lost_bytes, detail, stacks (of goroutines, where
                         a run had to be stopped), case (its ID), reduced (null, or that of a
                         smaller case that fails in the same way)
