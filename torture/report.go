@@ -25,6 +25,9 @@ type Row struct {
 	MustFail bool `json:"must_fail"`
 	Blind    bool `json:"blind"`
 
+	// ControlPasses is set where a control is right to pass: the scenario sees to it that others do no worse.
+	ControlPasses bool `json:"control_passes"`
+
 	// Verdict is the gravest class among the trials. It is Undetermined or Skipped only if all of them are.
 	Verdict Class `json:"verdict"`
 
