@@ -31,6 +31,7 @@ type side struct {
 	done chan struct{} // the script has returned and the transport is closed
 
 	arrived chan struct{} // closed by meet
+	stopped chan struct{} // has room for one; a deadline has stopped this side
 }
 
 const (
@@ -55,6 +56,7 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 		inSeed:    in,
 		done:      make(chan struct{}),
 		arrived:   make(chan struct{}),
+		stopped:   make(chan struct{}, 1),
 	}
 	s.step.Store(new("start"))
 	return s
