@@ -129,7 +129,7 @@ func (s *side) receive(n int64) error {
 func (s *side) receiveAll() error {
 	buf := make([]byte, chunkBytes)
 	for {
-		if s.trial.scenario.slowReader {
+		if s.trial.scenario.slowReader && s == s.trial.server {
 			s.settle()
 		}
 		if _, err := s.read(buf); err == io.EOF {
