@@ -13,7 +13,7 @@ type faultConn struct {
 	*membio.PipeConn
 	peer    *faultConn
 	healed  *atomic.Bool
-	trickle bool  // a call moves one byte at a time
+	trickle bool      // a call moves one byte at a time
 	clog    *blockage // of what this end writes; nil if there is none
 
 	// writeTurn is full while a Write is under way: a transport's Write is atomic, in however many pieces it goes.

@@ -104,10 +104,10 @@ const (
 
 // StatusOf returns the status of a report whose gravest class is c.
 func StatusOf(c Class) Status {
-	switch c {
-	case OK, Undetermined:
+	switch {
+	case !c.failed():
 		return Clean
-	case Deadlock:
+	case c == Deadlock:
 		return Deadlocked
 	}
 	return Status(c.String())
