@@ -37,6 +37,9 @@ type Row struct {
 
 	// FirstFailure is the first trial with the row's verdict; nil if all are OK.
 	FirstFailure *Failure `json:"first_failure"`
+
+	// Exhibit shows the first failure, or the first trial if all are OK, event by event; nil if it left no trace.
+	Exhibit *Exhibit `json:"exhibit,omitempty"`
 }
 
 // A Failure is one trial that did not end well.
@@ -107,6 +110,7 @@ func (r *row) report() Row {
 		Threat:   r.scenario.Threat,
 		MustFail: r.mustFail,
 		Trials:   len(r.verdicts),
+		Exhibit:  r.kept,
 	}
 	var lost []int64
 	for i, v := range r.verdicts {

@@ -128,6 +128,9 @@ type row struct {
 	role     Role
 	mustFail bool
 	verdicts []Verdict // by trial
+
+	mu   sync.Mutex
+	kept *Exhibit // guarded by mu
 }
 
 func (p *Plan) rows() []*row {
@@ -207,6 +210,7 @@ func (p *Plan) play(ctx context.Context, rows []*row) error {
 					return
 				}
 				j.row.verdicts[j.index] = verdict
+				j.row.exhibit(t, verdict)
 				mu.Lock()
 				done++
 				if p.Progress != nil {

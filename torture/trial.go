@@ -29,6 +29,7 @@ type trial struct {
 	knobs        string // what setup chose, for the report
 
 	client, server *side
+	tape           *tape
 
 	// stopped is closed when the run has to end, for whatever reason, before its transports are closed.
 	stopped chan struct{}
@@ -51,6 +52,7 @@ const (
 // run plays the trial and judges it. Its error says that the trial could not be played.
 func (t *trial) run(ctx context.Context) (Verdict, error) {
 	t.serverConfig, t.clientConfig = t.identity.configs()
+	t.record()
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
 	}
@@ -68,6 +70,7 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 	t.client.transport.watched().maxRead = t.maxRead
 	t.server.transport.watched().maxRead = t.maxRead
 	t.stopped = make(chan struct{})
+	t.tape.connect(t.client.transport, t.server.transport)
 
 	go t.client.play(t.scenario.client)
 	go t.server.play(t.scenario.server)
@@ -122,6 +125,7 @@ func (t *trial) watch(ctx context.Context) (stuck string, returned bool) {
 		still++
 		if still >= stillTicks*lockPatience || still >= stillTicks && t.blocked() {
 			stuck = t.client.describe() + ", " + t.server.describe()
+			t.tapeStuck()
 		}
 	}
 
