@@ -93,8 +93,6 @@ type htmlCell struct {
 	Text    string // the transcript, a line for each event
 	Command string
 	Index   int // of the stack
-	Line    *htmlLine
-	Group   *htmlGroup
 	Before  *htmlCell // neighbours in the order of the matrix
 	After   *htmlCell
 }
@@ -137,13 +135,15 @@ func (r *Report) page() *htmlPage {
 			groups = append(groups, &htmlGroup{Name: cell.Scenario, About: about[cell.Scenario]})
 		}
 		group := groups[at]
-		at = slices.IndexFunc(group.Lines, func(l *htmlLine) bool { return l.Network == cell.Network })
+		at = slices.IndexFunc(group.Lines, func(l *htmlLine) bool {
+			taken := slices.ContainsFunc(l.Cells, func(c *htmlCell) bool { return c.Index == cell.Index })
+			return l.Network == cell.Network && !taken
+		})
 		if at < 0 {
 			at = len(group.Lines)
 			group.Lines = append(group.Lines, &htmlLine{Network: cell.Network, Index: network})
 		}
-		cell.Group, cell.Line = group, group.Lines[at]
-		cell.Line.Cells = append(cell.Line.Cells, cell)
+		group.Lines[at].Cells = append(group.Lines[at].Cells, cell)
 	}
 	for _, g := range groups {
 		for _, l := range g.Lines {

@@ -127,7 +127,7 @@ func (s *sequence) arrow(item *sequenceItem, e Event, y int) {
 	}
 	if e.Unread || e.Kind == EventClose {
 		// It ends short of the peer, in a cross.
-		item.X2 = to - 44*direction
+		item.X2 = to - 24*direction
 		x := item.X2
 		item.Head = fmt.Sprintf("M%d %dl8 8m0 -8l-8 8", x-4, item.Y-4)
 	} else {
