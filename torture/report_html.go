@@ -92,7 +92,7 @@ type htmlCell struct {
 	Diagram *sequence
 	Text    string // the transcript, a line for each event
 	Command string
-	Index   int // of the stack
+	Index   int       // of the stack
 	Before  *htmlCell // neighbours in the order of the matrix
 	After   *htmlCell
 }
