@@ -405,7 +405,8 @@ func (t *tape) wipe() {
 	}
 	t.secrets, t.entries = nil, nil
 	for i := range t.sides {
-		keptPool.Put(&t.sides[i].kept)
+		kept := t.sides[i].kept
 		t.sides[i].kept = nil
+		keptPool.Put(&kept)
 	}
 }
