@@ -158,6 +158,41 @@ func TestBrowserOpensACell(t *testing.T) {
 	}
 }
 
+// A wide matrix scrolls inside of its frame; the page itself does not.
+func TestPageFitsDesktopAndTelephone(t *testing.T) {
+	report := exampleReport()
+	for i := range 12 {
+		row := report.Rows[0]
+		row.Stack = strings.Repeat("stack", i)
+		row.Exhibit = exampleExhibit()
+		row.FirstFailure = &Failure{Verdict: Verdict{Detail: strings.Repeat("detail", 50), Stacks: strings.Repeat("stacks", 50)}}
+		report.Rows = append(report.Rows, row)
+	}
+	page := htmlOf(t, report)
+	page = regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`).ReplaceAllString(page, "")
+	page += `<script>
+	for (const d of document.querySelectorAll("details")) d.open = true;
+	parent.postMessage("inner " + innerWidth + " scroll " + document.documentElement.scrollWidth, "*");
+	</script>`
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "report.html"), []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []string{"1280", "390"} {
+		// A frame, because the browser has a least width for its window.
+		frame := `<script>onmessage = e => document.title = e.data</script>
+			<iframe src="report.html#upload.tcp.stackstack" style="border: 0; height: 800px; width: ` + width + `px"></iframe>`
+		file := filepath.Join(dir, "frame.html")
+		if err := os.WriteFile(file, []byte(frame), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		dom := dumpDOM(t, file, "")
+		if want := "<title>inner " + width + " scroll " + width + "</title>"; !strings.Contains(dom, want) {
+			t.Errorf("want %s, got %s", want, regexp.MustCompile(`<title>.*?</title>`).FindString(dom))
+		}
+	}
+}
+
 // dumpDOM loads a page in Chromium and returns it as its script has left it.
 func dumpDOM(t *testing.T, file, fragment string) string {
 	t.Helper()
@@ -174,7 +209,7 @@ func dumpDOM(t *testing.T, file, fragment string) string {
 		}
 		t.Skip("no Chromium here")
 	}
-	cmd := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+	cmd := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
 		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=1000", "--dump-dom", "file://"+file+fragment)
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.Output()
