@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
@@ -9,14 +10,56 @@ import (
 // exhibitEvents bounds the events of an exhibit.
 const exhibitEvents = 400
 
-// An Exhibit is the transcript of one trial of a row: of the first failure, if there is one, else of trial 0.
+// An Exhibit is the transcript of one trial of a row: of the first failure, if there is one, else of the first trial that
+// was OK.
 type Exhibit struct {
 	Trial   int   `json:"trial"`   // counted from zero
+	Case    Case  `json:"case"`    // what plays it again
 	Verdict Class `json:"verdict"` // of this trial
 
 	// Events are at most 400. Records of bulk data that follow one another are drawn together, and of what is still
 	// too much the middle is left out: an event of kind "omitted" says how much.
 	Events Transcript `json:"events"`
+}
+
+// An exhibit is the Exhibit of a row whose trials are still being played.
+type exhibit struct {
+	mu   sync.Mutex
+	kept *Exhibit // guarded by mu
+	at   place    // guarded by mu
+}
+
+// offer keeps the trial's transcript if it is the one to show so far, and forgets it otherwise.
+func (x *exhibit) offer(t *trial, at place, c Case, verdict Verdict, failed error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	better := x.kept == nil
+	if !better {
+		now, best := weight(verdict.Class), weight(x.kept.Verdict)
+		better = now > best || now == best && at.before(x.at)
+	}
+	if failed != nil || !better {
+		t.tape.stop()
+		t.tape.wipe()
+		return
+	}
+	events := t.transcript()
+	if len(events) == 0 {
+		return // of a scenario that plays without a tape
+	}
+	x.at = at
+	x.kept = &Exhibit{Trial: at.index, Case: c, Verdict: verdict.Class, Events: events.merged().bounded(exhibitEvents)}
+}
+
+// weight puts the classes in the order of how much they have to be shown: failures by gravity, then what went well.
+func weight(c Class) int {
+	switch {
+	case c.failed():
+		return 1 + int(c)
+	case c == OK:
+		return 1
+	}
+	return 0
 }
 
 // record puts the trial on tape. It is called when the configs are made, and before the scenario changes them.
@@ -94,29 +137,14 @@ func (s *side) ended() bool {
 // enter begins a step.
 func (s *side) enter(step string) {
 	s.step.Store(&step)
-	s.trial.tape.step(s.transport.watched().side, step)
+	m := s.transport.watched()
+	m.tape.step(m.side, step)
 }
 
 // leave ends a step. A layer that counts what it holds is asked.
 func (s *side) leave() {
 	if stats, ok := tlsstream.StatsOf(s.conn); ok {
-		s.trial.tape.layer(s.transport.watched().side, stats)
+		m := s.transport.watched()
+		m.tape.layer(m.side, stats)
 	}
-}
-
-// exhibit keeps the trial's transcript if it is the one to show: the first of those that ended worst. The others are
-// forgotten.
-func (r *row) exhibit(t *trial, verdict Verdict) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if e := r.kept; e != nil && (e.Verdict > verdict.Class || e.Verdict == verdict.Class && e.Trial < t.index) {
-		t.tape.stop()
-		t.tape.wipe()
-		return
-	}
-	events := t.transcript()
-	if len(events) == 0 {
-		return // of a scenario that plays without a tape
-	}
-	r.kept = &Exhibit{Trial: t.index, Verdict: verdict.Class, Events: events.merged().bounded(exhibitEvents)}
 }

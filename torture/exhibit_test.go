@@ -33,8 +33,8 @@ func played(t *testing.T, scenario, network string, seed uint64, stacks ...Stack
 	return all
 }
 
-// place is where an event of that kind of a side is, for records whose Inner has the given text.
-func place(t *testing.T, events Transcript, side string, kind EventKind, inner string) int {
+// find returns where an event of that kind of a side is, for records whose Inner has the given text.
+func find(t *testing.T, events Transcript, side string, kind EventKind, inner string) int {
 	t.Helper()
 	at := slices.IndexFunc(events, func(e Event) bool {
 		return e.Side == side && e.Kind == kind && strings.Contains(e.Inner, inner)
@@ -50,16 +50,16 @@ func TestTranscriptShowsWhyAnUploadIsLost(t *testing.T) {
 	both := played(t, "upload", "pipe-strict", 1, Stdlib(), Tlsstream())
 	stock, ours := both[0], both[1]
 
-	ticket := stock[place(t, stock, "server", EventRecord, "new_session_ticket")]
+	ticket := stock[find(t, stock, "server", EventRecord, "new_session_ticket")]
 	if ticket.Flight != 1 || !ticket.Unread {
 		t.Errorf("stock crypto/tls: the ticket is not in the first flight, or the client read it: %v", ticket)
 	}
-	closes := place(t, stock, "client", EventRecord, "alert close_notify")
-	rst := stock[place(t, stock, "client", EventRST, "")]
-	if rst.Bytes != ticket.Bytes || place(t, stock, "client", EventRST, "") < closes {
+	closes := find(t, stock, "client", EventRecord, "alert close_notify")
+	rst := stock[find(t, stock, "client", EventRST, "")]
+	if rst.Bytes != ticket.Bytes || find(t, stock, "client", EventRST, "") < closes {
 		t.Errorf("the reset is not for the ticket of %d bytes: %v", ticket.Bytes, rst)
 	}
-	if lost := stock[place(t, stock, "client", EventLost, "")]; lost.Bytes == 0 {
+	if lost := stock[find(t, stock, "client", EventLost, "")]; lost.Bytes == 0 {
 		t.Errorf("nothing lost: %v", lost)
 	}
 	told := stock[len(stock)-2:]
@@ -68,12 +68,12 @@ func TestTranscriptShowsWhyAnUploadIsLost(t *testing.T) {
 	}
 
 	order := []int{
-		place(t, ours, "server", EventHold, "new_session_ticket"),
-		place(t, ours, "client", EventRecord, "alert close_notify"),
-		place(t, ours, "client", EventFIN, ""),
-		place(t, ours, "server", EventRelease, "new_session_ticket"),
-		place(t, ours, "server", EventRecord, "new_session_ticket"),
-		place(t, ours, "server", EventRecord, "alert close_notify"),
+		find(t, ours, "server", EventHold, "new_session_ticket"),
+		find(t, ours, "client", EventRecord, "alert close_notify"),
+		find(t, ours, "client", EventFIN, ""),
+		find(t, ours, "server", EventRelease, "new_session_ticket"),
+		find(t, ours, "server", EventRecord, "new_session_ticket"),
+		find(t, ours, "server", EventRecord, "alert close_notify"),
 	}
 	if !slices.IsSorted(order) {
 		t.Errorf("tlsstream: the ticket is not held until the client has closed: %v in\n%v", order, ours)
@@ -90,7 +90,7 @@ func TestTranscriptShowsWhyAnUploadIsLost(t *testing.T) {
 
 func TestTranscriptShowsWhoWaitsInADeadlock(t *testing.T) {
 	stock := played(t, "huge-ticket", "pipe-strict", 1, Stdlib())[0]
-	begins := stock[place(t, stock, "server", EventRecord, "new_session_ticket (begins)")]
+	begins := stock[find(t, stock, "server", EventRecord, "new_session_ticket (begins)")]
 	if !begins.Unread {
 		t.Errorf("the client read the ticket: %v", begins)
 	}
@@ -176,12 +176,12 @@ func TestRowShowsItsFirstWorstTrial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &row{scenario: &scenarioNamed(t, "upload")[0], network: &networksNamed(t, "pipe-strict")[0], stack: &Stack{}}
+	var shown exhibit
 	for _, test := range []struct {
 		trial, shown int
 		class, worst Class
 	}{
-		{3, 3, OK, OK}, {1, 1, OK, OK}, {5, 5, Lost, Lost}, {2, 2, Lost, Lost}, {4, 2, Lost, Lost}, {0, 2, OK, Lost},
+		{3, 3, Undetermined, Undetermined}, {4, 4, OK, OK}, {1, 1, OK, OK}, {0, 1, Undetermined, OK}, {5, 5, Lost, Lost}, {2, 2, Lost, Lost}, {4, 2, Lost, Lost}, {0, 2, OK, Lost},
 		{9, 9, SilentLoss, SilentLoss},
 	} {
 		played := &trial{index: test.trial, identity: identity}
@@ -190,9 +190,9 @@ func TestRowShowsItsFirstWorstTrial(t *testing.T) {
 		played.client, played.server = &side{name: "client"}, &side{name: "server"}
 		played.client.peer, played.server.peer = played.server, played.client
 		played.tape.step(tapeClient, "handshake")
-		r.exhibit(played, Verdict{Class: test.class})
-		if r.kept.Trial != test.shown || r.kept.Verdict != test.worst {
-			t.Errorf("after trial %d, which was %v: shows trial %d, %v", test.trial, test.class, r.kept.Trial, r.kept.Verdict)
+		shown.offer(played, place{index: test.trial}, Case{Trial: test.trial}, Verdict{Class: test.class}, nil)
+		if shown.kept.Trial != test.shown || shown.kept.Verdict != test.worst {
+			t.Errorf("after trial %d, which was %v: shows trial %d, %v", test.trial, test.class, shown.kept.Trial, shown.kept.Verdict)
 		}
 		if played.tape.secrets != nil {
 			t.Errorf("trial %d leaves its keys", test.trial)

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -55,7 +56,6 @@ type htmlPage struct {
 	Verdicts   []htmlChoice
 	Groups     []htmlGroup
 	Cells      []*htmlCell // in the order of the matrix
-	Trials     int
 }
 
 // A htmlChoice is a button of a filter.
@@ -87,19 +87,27 @@ type htmlCell struct {
 	Symbol  string
 	Note    string // "as expected", and the like
 	Count   string // such as 3/30
+	Ended   []htmlCount
 	Failure *Verdict
 	Told    []Event
 	Diagram *sequence
-	Text    string // the transcript, a line for each event
-	Command string
+	Text    string    // the transcript, a line for each event
+	Replay  string    // the command that plays the one trial again
+	Command string    // and all of them
 	Index   int       // of the stack
 	Before  *htmlCell // neighbours in the order of the matrix
 	After   *htmlCell
 }
 
+// A htmlCount is how many trials of a cell ended in a class.
+type htmlCount struct {
+	Class  Class
+	Trials int
+}
+
 // verdictSymbols say in shape what the colours say.
 var verdictSymbols = map[string]string{
-	"ok": "✓", "blind": "○", "undetermined": "?", "slow": "~", "leaked-goroutine": "∞", "wrong-error": "!",
+	"ok": "✓", "blind": "○", "skipped": "–", "limited": "≤", "undetermined": "?", "slow": "~", "leaked-goroutine": "∞", "wrong-error": "!",
 	"hung-close": "|", "deadlock": "‖", "lost": "×", "silent-loss": "×", "reordered": "↔", "corrupted": "≠",
 }
 
@@ -124,7 +132,6 @@ func (r *Report) page() *htmlPage {
 	var groups []*htmlGroup
 	for i := range r.Rows {
 		cell := r.cell(&r.Rows[i], ids)
-		p.Trials += cell.Trials
 		cell.Index = choose(&p.Stacks, cell.Stack, "", cell.Role)
 		choose(&p.Verdicts, cell.Verdict, cell.Symbol, "")
 		network := choose(&p.Networks, cell.Network, "", "")
@@ -181,6 +188,10 @@ func choose(choices *[]htmlChoice, name, symbol string, role Role) int {
 // cell is a row as the page shows it. Two rows may have the same names, but no two cells the same ID.
 func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 	c := &htmlCell{Row: row, Verdict: row.Verdict.String(), Command: r.command(row)}
+	for class := range row.Counts {
+		c.Ended = append(c.Ended, htmlCount{class, row.Counts[class]})
+	}
+	slices.SortFunc(c.Ended, func(a, b htmlCount) int { return cmp.Compare(b.Class, a.Class) })
 	c.Class = "v-" + c.Verdict
 	switch {
 	case row.Blind:
@@ -195,6 +206,7 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 	c.Count = fmt.Sprintf("%d/%d", row.FailedRuns(), row.Trials)
 	if row.FirstFailure != nil {
 		c.Failure = &row.FirstFailure.Verdict
+		c.Replay = replayCommand(row.FirstFailure.Smallest())
 	}
 	id := slug(row.Scenario) + "." + slug(row.Network) + "." + slug(row.Stack)
 	c.ID = id
@@ -205,6 +217,9 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 
 	if row.Exhibit == nil {
 		return c
+	}
+	if c.Replay == "" {
+		c.Replay = replayCommand(row.Exhibit.Case)
 	}
 	title := fmt.Sprintf("%s over %s, %s, trial %d", row.Scenario, row.Network, row.Stack, row.Exhibit.Trial)
 	c.Diagram = newSequence(printable(title), row.Exhibit.Events)
@@ -227,6 +242,8 @@ func (r *Report) command(row *Row) string {
 	}
 	return command
 }
+
+func replayCommand(c Case) string { return "tlsstream torture replay " + c.String() }
 
 // slug makes of a name what may stand in an ID and in a fragment without escapes.
 func slug(name string) string {
