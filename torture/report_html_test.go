@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // exampleExhibit has one event of each kind.
@@ -158,6 +160,41 @@ func TestBrowserOpensACell(t *testing.T) {
 	}
 }
 
+func TestFiltersLeaveWhatTheyName(t *testing.T) {
+	tests := []struct{ click, want string }{
+		{`[data-filter=verdict][data-value=deadlock]`, "1 of 6 cells, 1 lines, 3 columns"},
+		{`[data-filter=verdict][data-value=ok], [data-filter=stack][data-value="1"]`, "2 of 6 cells, 2 lines, 1 columns"},
+		{`[data-filter=network][data-value="0"]`, "3 of 6 cells, 1 lines, 3 columns"},
+		{`[data-filter]`, "6 of 6 cells, 2 lines, 3 columns"},
+	}
+	page := withoutPolicy.ReplaceAllString(htmlOf(t, exampleReport()), "") + `<script>
+		const click = (selector) => { for (const b of document.querySelectorAll(selector)) b.click(); };
+		const seen = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.offsetParent).length;
+		const look = () => shown.textContent + ", " + seen("tr[data-network]") + " lines, " + seen("th[data-stack]") + " columns";
+		document.title = "";`
+	var want []string
+	for _, test := range tests {
+		page += "click(`" + test.click + "`); document.title += look() + '; '; click('#all');\n"
+		want = append(want, test.want+"; ")
+	}
+	page += "document.title += look()</script>"
+	want = append(want, "6 of 6 cells, 2 lines, 3 columns")
+
+	file := filepath.Join(t.TempDir(), "report.html")
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dom := dumpDOM(t, file, "")
+	if diff := cmp.Diff("<title>"+strings.Join(want, "")+"</title>", pageTitle.FindString(dom)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+var (
+	withoutPolicy = regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`) // so that a test may add a script
+	pageTitle     = regexp.MustCompile(`<title>.*?</title>`)
+)
+
 // A wide matrix scrolls inside of its frame; the page itself does not.
 func TestPageFitsDesktopAndTelephone(t *testing.T) {
 	report := exampleReport()
@@ -169,7 +206,7 @@ func TestPageFitsDesktopAndTelephone(t *testing.T) {
 		report.Rows = append(report.Rows, row)
 	}
 	page := htmlOf(t, report)
-	page = regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`).ReplaceAllString(page, "")
+	page = withoutPolicy.ReplaceAllString(page, "")
 	page += `<script>
 	for (const d of document.querySelectorAll("details")) d.open = true;
 	parent.postMessage("inner " + innerWidth + " scroll " + document.documentElement.scrollWidth, "*");
@@ -188,7 +225,7 @@ func TestPageFitsDesktopAndTelephone(t *testing.T) {
 		}
 		dom := dumpDOM(t, file, "")
 		if want := "<title>inner " + width + " scroll " + width + "</title>"; !strings.Contains(dom, want) {
-			t.Errorf("want %s, got %s", want, regexp.MustCompile(`<title>.*?</title>`).FindString(dom))
+			t.Errorf("want %s, got %s", want, pageTitle.FindString(dom))
 		}
 	}
 }

@@ -192,7 +192,7 @@ func (t *tape) write(side int, p []byte) (w written) {
 	return w
 }
 
-// wrote amends what write took down: the transport accepted the first n bytes of p.
+// wrote amends what write took down: the transport accepted the first n bytes of p. The stack may write the rest again.
 func (t *tape) wrote(side int, p []byte, n int, w written, err error) {
 	if t == nil {
 		return
@@ -203,7 +203,8 @@ func (t *tape) wrote(side int, p []byte, n int, w written, err error) {
 	if t.stopped || w.began.IsZero() {
 		return
 	}
-	if n < len(p) && s.flights == w.before.flights+1 {
+	// Over a connection that is gone nothing is written again: there the records stay, and nobody reads them.
+	if n < len(p) && !isReset(err) && s.flights == w.before.flights+1 {
 		for i := w.entries; i < len(t.entries); i++ {
 			if e := &t.entries[i]; e.side == side && (e.kind == entryRecord || e.kind == entryOpaque) {
 				e.kind = entryVoid
@@ -325,10 +326,14 @@ func (t *tape) sawLocked(side int, err error) {
 	case err == io.EOF && !s.sawEOF:
 		s.sawEOF = true
 		t.addLocked(entry{side: side, kind: entryEOF})
-	case !s.sawReset && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case !s.sawReset && isReset(err):
 		s.sawReset = true
 		t.addLocked(entry{side: side, kind: entryReset})
 	}
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // closes takes down that side is about to close its transport, or its sending half.
