@@ -174,8 +174,8 @@ func TestFiltersLeaveWhatTheyName(t *testing.T) {
 		document.title = "";`
 	var want []string
 	for _, test := range tests {
-		page += "click(`" + test.click + "`); document.title += look() + '; '; click('#all');\n"
-		want = append(want, test.want+"; ")
+		page += "click(`" + test.click + "`); document.title += look() + '|'; click('#all');\n"
+		want = append(want, test.want+"|")
 	}
 	page += "document.title += look()</script>"
 	want = append(want, "6 of 6 cells, 2 lines, 3 columns")

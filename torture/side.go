@@ -31,6 +31,8 @@ type side struct {
 
 	told told          // valid once done is closed
 	done chan struct{} // the script has returned and the transport is closed
+
+	arrived chan struct{} // closed by meet
 }
 
 const (
@@ -54,6 +56,7 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 		in:        rand.NewChaCha8(in),
 		inSeed:    in,
 		done:      make(chan struct{}),
+		arrived:   make(chan struct{}),
 	}
 	s.step.Store(new("start"))
 	return s
@@ -63,10 +66,10 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 func (s *side) play(script func(*side) error) {
 	defer close(s.done)
 	defer s.transport.Close()
-	s.told.err = script(s)
+	s.told.err = s.caught(func() error { return script(s) })
 	if s.told.err != nil && s.conn != nil {
 		// An application that meets an error closes. What that says adds nothing to the first error.
-		s.do(closeStep, s.conn.Close)
+		s.caught(func() error { return s.do(closeStep, s.conn.Close) })
 	}
 }
 

@@ -38,7 +38,7 @@ type secretID struct{ label, random string }
 
 // A tapeSide is the state of one side's outbound direction.
 type tapeSide struct {
-	header  [recordHeader]byte
+	header  [headerBytes]byte
 	have    int // bytes of header
 	left    int // bytes still to come of the record
 	current int // its entry
@@ -91,8 +91,7 @@ const (
 )
 
 const (
-	recordHeader = 5
-	maxRecord    = recordHeader + maxPlaintext + 2048 // RFC 5246 6.2.3; TLS 1.3 allows less
+	maxRecord = headerBytes + maxPlaintext + 2048 // RFC 5246 6.2.3; TLS 1.3 allows less
 
 	// A tape keeps whole records up to tapeBytes for each side, then only small ones, which may be tickets, KeyUpdates
 	// and alerts, up to twice that; and of everything no more than tapeEntries.
@@ -248,9 +247,9 @@ func (t *tape) frameLocked(side int, p []byte) {
 		}
 		e := &t.entries[s.current]
 		var n int
-		if s.have < recordHeader {
+		if s.have < headerBytes {
 			n = copy(s.header[s.have:], p)
-			if s.have += n; s.have == recordHeader {
+			if s.have += n; s.have == headerBytes {
 				t.beginRecordLocked(s, e)
 			}
 		} else {
@@ -262,7 +261,7 @@ func (t *tape) frameLocked(side int, p []byte) {
 		}
 		s.written += int64(n)
 		e.flight = s.flights
-		if s.have == recordHeader && s.left == 0 {
+		if s.have == headerBytes && s.left == 0 {
 			e.end = s.written
 			s.have = 0
 		}
@@ -273,9 +272,9 @@ func (t *tape) frameLocked(side int, p []byte) {
 // beginRecordLocked decides what to do with a record when its header has come.
 func (t *tape) beginRecordLocked(s *tapeSide, e *entry) {
 	s.left = int(s.header[3])<<8 | int(s.header[4])
-	total := recordHeader + s.left
+	total := headerBytes + s.left
 	if s.header[0] < typeChangeCipherSpec || s.header[0] > typeApplicationData || s.header[1] != 3 || total > maxRecord {
-		e.kind, e.n = entryOpaque, recordHeader
+		e.kind, e.n = entryOpaque, headerBytes
 		s.opaque, s.have, s.left = true, 0, 0
 		return
 	}

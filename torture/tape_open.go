@@ -16,14 +16,11 @@ const (
 	innerOpaque          = "opaque"
 )
 
-const typeChangeCipherSpec = 20
-
 // Message types that the opener acts on, RFC 8446 section 4.
 const (
 	messageClientHello = 1
 	messageServerHello = 2
 	messageFinished    = 20
-	messageKeyUpdate   = 24
 )
 
 var messageNames = map[byte]string{
@@ -121,7 +118,7 @@ func (o *opener) advance(side int) bool {
 
 // openPlain describes a record that has no protection of TLS 1.3.
 func (o *opener) openPlain(side int, record []byte) opened {
-	body := record[recordHeader:]
+	body := record[headerBytes:]
 	switch {
 	case record[0] == typeChangeCipherSpec:
 		return opened{inner: "change_cipher_spec"}

@@ -42,7 +42,7 @@ func taped(accepts int) (*tape, metered) {
 // plain is an alert without protection, padded to n bytes.
 func plain(n int) []byte {
 	record := make([]byte, n)
-	copy(record, []byte{typeAlert, 3, 3, byte((n - recordHeader) >> 8), byte(n - recordHeader)})
+	copy(record, []byte{typeAlert, 3, 3, byte((n - headerBytes) >> 8), byte(n - headerBytes)})
 	return record
 }
 

@@ -50,6 +50,9 @@ type result struct {
 
 // run plays the trial and judges it. Its error says that the trial could not be played.
 func (t *trial) run(ctx context.Context) (result, error) {
+	if most := t.network.MaxSizeBytes; most > 0 {
+		t.size = min(t.size, most)
+	}
 	t.serverConfig, t.clientConfig = t.identity.configs()
 	t.record()
 	if t.scenario.setup != nil {
@@ -95,6 +98,9 @@ func (t *trial) run(ctx context.Context) (result, error) {
 		return result{verdict: t.worded(Verdict{Class: end.class, Detail: end.detail, Stacks: end.stacks}), abandoned: true}, nil
 	}
 	for _, s := range []*side{t.client, t.server} {
+		if reason, ok := errors.AsType[notHere](s.told.err); ok {
+			return result{verdict: Verdict{Class: Skipped, Detail: reason.Error()}}, nil
+		}
 		if s.told.corrupted {
 			// What a Write that was under way had sent is not counted in sent.
 			s.told.wrongFrom = origin(s.inSeed, s.told.wrong, s.peer.told.sent+chunkBytes)
