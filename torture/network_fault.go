@@ -146,5 +146,9 @@ func (c meteredFault) waits() (waits, known bool) {
 	return writing || c.standsStill(), true
 }
 
+func (c meteredFault) full() bool { return c.sendBuffer > 0 && c.Unsent() >= c.sendBuffer }
+
 func (c meteredFault) Read(p []byte) (int, error)  { return c.read(c.faultConn.Read, p) }
 func (c meteredFault) Write(p []byte) (int, error) { return c.write(c.faultConn.Write, p) }
+func (c meteredFault) CloseWrite() error           { return c.end(c.faultConn.CloseWrite, entryFIN) }
+func (c meteredFault) Close() error                { return c.end(c.faultConn.Close, entryClose) }

@@ -48,6 +48,9 @@ type Row struct {
 
 	// FirstFailure is the first trial with the row's verdict; nil if none failed.
 	FirstFailure *Failure `json:"first_failure"`
+
+	// Exhibit shows the first failure, or the first trial if there is none, event by event; nil if no transcript was made.
+	Exhibit *Exhibit `json:"exhibit,omitempty"`
 }
 
 // A Failure is one trial that did not end well.

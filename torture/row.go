@@ -19,6 +19,8 @@ type row struct {
 	first   *Failure // of the gravest class so far; nil if none failed
 	firstAt place
 
+	exhibit exhibit
+
 	reason string // of one of the trials that did not fail, and were not simply OK
 
 	// graver has the labels of the trials whose verdict a leak would not change, maxRemembered of them at most.
@@ -91,6 +93,7 @@ func (r *row) report() Row {
 		WrongErrorRuns:   r.counts[WrongError],
 		UndeterminedRuns: r.counts[Undetermined],
 		Counts:           make(map[Class]int),
+		Exhibit:          r.exhibit.kept,
 		FirstFailure:     r.first,
 		Reason:           r.reason,
 	}

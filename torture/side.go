@@ -27,6 +27,8 @@ type side struct {
 
 	step atomic.Pointer[string]
 
+	stuck bool // the trial was stopped while the script waited
+
 	told told          // valid once done is closed
 	done chan struct{} // the script has returned and the transport is closed
 
@@ -75,7 +77,8 @@ func (s *side) play(script func(*side) error) {
 
 // do runs one step.
 func (s *side) do(step string, f func() error) error {
-	s.step.Store(&step)
+	s.enter(step)
+	defer s.leave()
 	if err := f(); err != nil {
 		return stepError(step, err)
 	}
@@ -144,8 +147,9 @@ var errCorrupted = errors.New("read bytes that were not sent")
 
 // read does one Read and compares what it returned with what the peer must have sent.
 func (s *side) read(buf []byte) (n int, err error) {
-	s.step.Store(new("read"))
+	s.enter("read")
 	n, err = s.conn.Read(buf)
+	s.leave()
 	expected := make([]byte, n)
 	s.in.Read(expected)
 	if bytes.Equal(buf[:n], expected) {

@@ -34,6 +34,7 @@ type trial struct {
 
 	transports     []net.Conn // the client's and the server's, as the network made them
 	client, server *side
+	tape           *tape
 
 	// stopped is closed when the run has to end, for whatever reason, before its transports are closed.
 	stopped chan struct{}
@@ -53,6 +54,7 @@ func (t *trial) run(ctx context.Context) (result, error) {
 		t.size = min(t.size, most)
 	}
 	t.serverConfig, t.clientConfig = t.identity.configs()
+	t.record()
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
 	}
@@ -83,6 +85,7 @@ func (t *trial) run(ctx context.Context) (result, error) {
 	t.client.transport.watched().maxRead = t.maxRead
 	t.server.transport.watched().maxRead = t.maxRead
 	t.stopped = make(chan struct{})
+	t.tape.connect(t.client.transport, t.server.transport)
 
 	go labelled(t.label, t.client.name, func() { t.client.play(t.scenario.client) })
 	go labelled(t.label, t.server.name, func() { t.server.play(t.scenario.server) })
