@@ -79,6 +79,7 @@ func Networks() []Network {
 			Name:  "lockstep",
 			About: "in memory, without any buffer: a write lasts until the peer has read it",
 		}, membio.PipeOptions{}),
+		grantedNetwork(),
 	}
 }
 

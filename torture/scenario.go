@@ -59,5 +59,6 @@ func Scenarios() []Scenario {
 		keyUpdateFlood(),
 		hugeTicket(),
 		lockstepHandshake(),
+		randomOps(),
 	}
 }

@@ -28,6 +28,9 @@ type Stack struct {
 	// client is crypto/tls or a scripted peer, for it stands for anybody's client. If nil, crypto/tls is the client
 	// everywhere.
 	Client func(conn net.Conn, config *tls.Config) Conn
+
+	// single says that a stream has no goroutines and no locks, so both ends can run on one goroutine.
+	single bool
 }
 
 // Stdlib returns stock crypto/tls, which fails every scenario: the control.
@@ -76,5 +79,5 @@ func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
 
 // Stacks returns the stacks built in.
 func Stacks() []Stack {
-	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener()}
+	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener(), TlsstreamEngine()}
 }
