@@ -48,13 +48,13 @@ type framedStream struct {
 func (*framedStream) Handshake() error { return nil }
 
 const (
-	recordHeader    = 5
-	recordTrailer   = recordOverhead - recordHeader
-	endRecordLength = 2 // of an alert's content
+	frameHeader  = 5
+	frameTrailer = recordOverhead - frameHeader
+	endContent   = 2 // of an alert's content
 
-	// smallRecord is what crypto/tls puts into the first records of a stream, so that each fits one segment of TCP (see
+	// smallFrame is what crypto/tls puts into the first records of a stream, so that each fits one segment of TCP (see
 	// tls.Config.DynamicRecordSizingDisabled).
-	smallRecord = 1186
+	smallFrame = 1186
 
 	modelCloseTimeout = 5 * time.Second
 )
@@ -75,25 +75,25 @@ func (s *framedStream) Write(p []byte) (int, error) {
 }
 
 func frame(contentType byte, content []byte) []byte {
-	record := make([]byte, 0, recordHeader+len(content)+recordTrailer)
+	record := make([]byte, 0, frameHeader+len(content)+frameTrailer)
 	record = append(record, contentType, 3, 3)
-	record = binary.BigEndian.AppendUint16(record, uint16(len(content)+recordTrailer))
+	record = binary.BigEndian.AppendUint16(record, uint16(len(content)+frameTrailer))
 	record = append(record, content...)
 	return record[:cap(record)]
 }
 
 func (s *framedStream) Read(p []byte) (int, error) {
 	for len(s.content) == 0 && !s.ended {
-		if err := s.fill(recordHeader); err != nil {
+		if err := s.fill(frameHeader); err != nil {
 			return 0, err
 		}
-		length := recordHeader + int(binary.BigEndian.Uint16(s.record[3:]))
+		length := frameHeader + int(binary.BigEndian.Uint16(s.record[3:]))
 		if err := s.fill(length); err != nil {
 			return 0, err
 		}
 		s.ended = s.record[0] == typeAlert
 		if !s.ended {
-			s.content = s.record[recordHeader : length-recordTrailer]
+			s.content = s.record[frameHeader : length-frameTrailer]
 		}
 		s.record = nil
 	}
@@ -127,7 +127,7 @@ func (s *framedStream) end() error {
 		return nil
 	}
 	s.closed = true
-	_, err := s.grantedConn.Write(frame(typeAlert, make([]byte, endRecordLength)))
+	_, err := s.grantedConn.Write(frame(typeAlert, make([]byte, endContent)))
 	return err
 }
 

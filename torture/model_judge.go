@@ -35,7 +35,7 @@ const closeBound = 8 * time.Second
 func (o *fate) same(other *fate) bool {
 	for side := range o.sides {
 		a, b := &o.sides[side], &other.sides[side]
-		if a.delivered != b.delivered || !slices.EqualFunc(a.ops, b.ops, func(x, y result) bool {
+		if a.delivered != b.delivered || !slices.EqualFunc(a.ops, b.ops, func(x, y opResult) bool {
 			return x.kind == y.kind && (x.n == y.n || x.kind == failed || x.kind == blocked)
 		}) {
 			return false
@@ -57,8 +57,8 @@ func (o *fate) well() bool {
 // ill reports whether the side was blocked or told of a failure.
 func (l *playLog) ill() bool { return l.has(failed) || l.has(blocked) }
 
-func (l *playLog) has(kind resultKind) bool {
-	return l.handshake.kind == kind || slices.ContainsFunc(l.ops, func(r result) bool { return r.kind == kind })
+func (l *playLog) has(kind opOutcome) bool {
+	return l.handshake.kind == kind || slices.ContainsFunc(l.ops, func(r opResult) bool { return r.kind == kind })
 }
 
 // absolute is the part of the rule that holds whatever TCP would do. lenient is for a side that takes a bare FIN for the
@@ -173,7 +173,7 @@ func (o *fate) String() string {
 	return strings.Join(sides, " ")
 }
 
-func (r result) String() string {
+func (r opResult) String() string {
 	text := cmp.Or(string(r.kind), "not reached")
 	if r.n > 0 {
 		text = fmt.Sprintf("%d %s", r.n, text)

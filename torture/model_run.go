@@ -72,7 +72,7 @@ func framedStreams(tls *fate) streams {
 		s.make[side] = func(conn *grantedConn, _ *playLog) Conn {
 			largest := maxPlaintext
 			if conn.schedule.wire.seed%2 == 1 {
-				largest = smallRecord
+				largest = smallFrame
 			}
 			return &framedStream{grantedConn: conn, finless: tls.sides[side].finless, largest: largest}
 		}
@@ -85,7 +85,7 @@ const (
 	ticketOverhead = 512
 
 	// A close_notify of TLS 1.3 on the wire.
-	endOverhead = recordOverhead + endRecordLength
+	endOverhead = recordOverhead + endContent
 
 	// quickRuns is how many runs of a model tell whether it has one outcome. Before anything is called a failure there
 	// are thoroughRuns.
@@ -98,7 +98,7 @@ func (p program) overhead() int {
 	most := 0
 	for side := range p {
 		bytes, calls := p.written(side)
-		n := (calls+bytes/smallRecord)*recordOverhead + endOverhead
+		n := (calls+bytes/smallFrame)*recordOverhead + endOverhead
 		if side == serverSide {
 			n += ticketOverhead
 		}

@@ -22,9 +22,9 @@ type player struct {
 
 // A playLog is what one side did and was told.
 type playLog struct {
-	handshake result
-	ops       []result
-	aftermath result // of the Close that follows a failure
+	handshake opResult
+	ops       []opResult
+	aftermath opResult // of the Close that follows a failure
 
 	written   int // bytes that Write accepted
 	delivered int // bytes that Read returned, up to the first wrong one
@@ -35,21 +35,21 @@ type playLog struct {
 	closeTook time.Duration
 }
 
-// A result is what an op came to.
-type result struct {
-	kind resultKind
+// An opResult is what an op came to.
+type opResult struct {
+	kind opOutcome
 	n    int // bytes, of a write or a read
 	err  error
 }
 
-type resultKind string
+type opOutcome string
 
 const (
-	notReached resultKind = ""
-	succeeded  resultKind = "ok"
-	sawEnd     resultKind = "end of stream"
-	failed     resultKind = "failure"
-	blocked    resultKind = "blocked for ever"
+	notReached opOutcome = ""
+	succeeded  opOutcome = "ok"
+	sawEnd     opOutcome = "end of stream"
+	failed     opOutcome = "failure"
+	blocked    opOutcome = "blocked for ever"
 )
 
 // play is the side's script.
@@ -83,19 +83,19 @@ func (p *player) playOps(conn Conn) {
 func (p *player) stopped() bool { return p.transport.schedule.stopped.Load() }
 
 // result is what a call came to. A call that a deadlock has ended did not come back by itself.
-func (p *player) result(n int, err error) result {
+func (p *player) result(n int, err error) opResult {
 	switch {
 	case p.stopped():
-		return result{kind: blocked, n: n}
+		return opResult{kind: blocked, n: n}
 	case err == io.EOF:
-		return result{kind: sawEnd, n: n}
+		return opResult{kind: sawEnd, n: n}
 	case err != nil:
-		return result{failed, n, err}
+		return opResult{failed, n, err}
 	}
-	return result{kind: succeeded, n: n}
+	return opResult{kind: succeeded, n: n}
 }
 
-func (p *player) do(conn Conn, o op) result {
+func (p *player) do(conn Conn, o op) opResult {
 	switch o.kind {
 	case opWrite:
 		n, err := conn.Write(pattern(p.side, p.log.written, o.n))
@@ -109,7 +109,7 @@ func (p *player) do(conn Conn, o op) result {
 		p.log.finished = true
 		half, ok := conn.(interface{ CloseWrite() error })
 		if !ok {
-			return result{kind: succeeded}
+			return opResult{kind: succeeded}
 		}
 		err := half.CloseWrite()
 		p.log.finless = !p.transport.halfClosed
@@ -127,7 +127,7 @@ func (p *player) do(conn Conn, o op) result {
 	return p.result(0, p.transport.Close())
 }
 
-func (p *player) close(conn Conn) result {
+func (p *player) close(conn Conn) opResult {
 	start := p.transport.now()
 	err := conn.Close()
 	p.log.closeTook = p.transport.now() - start
@@ -135,7 +135,7 @@ func (p *player) close(conn Conn) result {
 }
 
 // read reads n bytes, or to the end of the stream if n is negative.
-func (p *player) read(conn Conn, n int) result {
+func (p *player) read(conn Conn, n int) opResult {
 	buf := readBuffers.Get().(*[readBufferBytes]byte)
 	defer readBuffers.Put(buf)
 	got := 0
