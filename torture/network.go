@@ -23,11 +23,21 @@ type Network struct {
 	// has to be quicker than that at its slowest.
 	StallAfter time.Duration
 
+	// Floor is the least speed of a good stack here, in bytes of a plan's SizeBytes per second. A run that ends well but
+	// takes longer, and ten seconds more than that, is slow. If zero, 64 KiB.
+	Floor int64
+
+	// RunsPerTrial is how many runs of a plan one trial stands for, since it takes so much longer than elsewhere; 1 if zero.
+	RunsPerTrial int
+
 	// Dial makes a connected pair.
 	Dial func(seed uint64) (client, server net.Conn, err error)
 
 	// sendBuffer is the size in bytes of the send buffers, if the network is a membio.Pipe.
 	sendBuffer int
+
+	// resized, if not nil, returns the same network with buffers of other sizes in bytes.
+	resized func(sendBuffer, receiveBuffer int) Network
 }
 
 const (
@@ -87,6 +97,14 @@ func Networks() []Network {
 func pipe(n Network, options membio.PipeOptions) Network {
 	n.StallAfter = pipeStall
 	n.sendBuffer = options.A.SendBuffer
+	if n.sendBuffer > 0 {
+		n.resized = func(send, receive int) Network {
+			options := options
+			options.A.SendBuffer, options.A.ReceiveBuffer = send, receive
+			options.B.SendBuffer, options.B.ReceiveBuffer = send, receive
+			return pipe(n, options)
+		}
+	}
 	n.Dial = func(seed uint64) (net.Conn, net.Conn, error) {
 		options := options
 		options.Seed = seed

@@ -1,15 +1,16 @@
 package torture
 
-import "slices"
-
 // A Report is the outcome of a plan. Its JSON form is stable: fields may be added, none is renamed or removed.
 type Report struct {
-	Seed           uint64  `json:"seed"`
-	Runs           int     `json:"runs"`
-	SizeBytes      int64   `json:"size_bytes"`
-	ElapsedSeconds float64 `json:"elapsed_seconds"`
-	Status         Status  `json:"status"`
-	Rows           []Row   `json:"rows"`
+	Seed             uint64  `json:"seed"`
+	Runs             int     `json:"runs"`
+	SizeBytes        int64   `json:"size_bytes"`
+	Rounds           int     `json:"rounds"` // more than one in a soak
+	Trials           int     `json:"trials"`
+	UndeterminedRuns int     `json:"undetermined_runs"` // of the trials; nothing was judged
+	ElapsedSeconds   float64 `json:"elapsed_seconds"`
+	Status           Status  `json:"status"`
+	Rows             []Row   `json:"rows"`
 }
 
 // A Row sums up the trials of one scenario on one network with one stack.
@@ -24,30 +25,53 @@ type Row struct {
 	MustFail bool `json:"must_fail"`
 	Blind    bool `json:"blind"`
 
-	// Verdict is the gravest class among the trials.
+	// Verdict is the gravest class among the trials. It is one that is neither OK nor a failure only if no trial was OK.
 	Verdict Class `json:"verdict"`
 
-	Trials          int   `json:"trials"`
-	LostRuns        int   `json:"lost_runs"`        // bytes are missing
-	SilentLossRuns  int   `json:"silent_loss_runs"` // of these, the sender was told success
-	CorruptedRuns   int   `json:"corrupted_runs"`
-	DeadlockedRuns  int   `json:"deadlocked_runs"`
-	WrongErrorRuns  int   `json:"wrong_error_runs"`
-	MedianLostBytes int64 `json:"median_lost_bytes"` // of LostRuns
+	// Counts says how many trials ended in each class. A class that none ended in is missing.
+	Counts map[Class]int `json:"counts"`
 
-	// FirstFailure is the first trial with the row's verdict; nil if all are OK.
+	Trials           int   `json:"trials"`
+	UndeterminedRuns int   `json:"undetermined_runs"`
+	LostRuns         int   `json:"lost_runs"`        // bytes are missing
+	SilentLossRuns   int   `json:"silent_loss_runs"` // of these, the sender was told success
+	CorruptedRuns    int   `json:"corrupted_runs"`
+	DeadlockedRuns   int   `json:"deadlocked_runs"`
+	WrongErrorRuns   int   `json:"wrong_error_runs"`
+	MedianLostBytes  int64 `json:"median_lost_bytes"` // of LostRuns
+
+	// FirstFailure is the first trial with the row's verdict; nil if that is OK.
 	FirstFailure *Failure `json:"first_failure"`
 }
 
 // A Failure is one trial that did not end well.
 type Failure struct {
 	Trial int `json:"trial"` // counted from zero
+
+	// Case is the trial, and Reduced, if not nil, a smaller case that failed in the same way.
+	Case    Case  `json:"case"`
+	Reduced *Case `json:"reduced"`
+
 	Verdict
+}
+
+// Smallest is the case to play again: the reduced one, if there is one.
+func (f *Failure) Smallest() Case {
+	if f.Reduced != nil {
+		return *f.Reduced
+	}
+	return f.Case
 }
 
 // FailedRuns is the number of trials that did not end well.
 func (r *Row) FailedRuns() int {
-	return r.LostRuns + r.CorruptedRuns + r.DeadlockedRuns + r.WrongErrorRuns
+	failed := 0
+	for class, n := range r.Counts {
+		if class.failed() {
+			failed += n
+		}
+	}
+	return failed
 }
 
 // A Role says what a stack is in a plan for.
@@ -58,81 +82,52 @@ const (
 	Control   Role = "control"
 )
 
-// A Status sums up a report.
+// A Status sums up a report: it is Clean, the gravest class that a stack under test showed, or BlindControl.
 type Status string
 
 const (
 	// Clean: nothing failed that is under test, and every control failed where it must.
 	Clean Status = "clean"
 
-	// DataFailed: a stack under test lost or corrupted data, or reported a failure where all had arrived.
-	DataFailed Status = "data-failed"
-
-	// Deadlocked: a stack under test blocked for ever.
+	// Deadlocked is the status of class Deadlock. That of any other class has the class's name.
 	Deadlocked Status = "deadlocked"
 
 	// BlindControl: a control did not fail where it must, so the row proves nothing of the stacks under test.
 	BlindControl Status = "blind-control"
 )
 
+// StatusOf returns the status of a report whose gravest class is c.
+func StatusOf(c Class) Status {
+	switch c {
+	case OK, Undetermined:
+		return Clean
+	case Deadlock:
+		return Deadlocked
+	}
+	return Status(c.String())
+}
+
+// Failures returns all classes that a stack can be found guilty of, the gravest first.
+func Failures() []Class {
+	var classes []Class
+	for c := Corrupted; c.failed(); c-- {
+		classes = append(classes, c)
+	}
+	return classes
+}
+
 // status is the gravest of what the rows show.
 func (r *Report) status() Status {
-	var failed, blocked, blind bool
+	worst, blind := OK, false
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		if row.Role == UnderTest {
-			blocked = blocked || row.Verdict == Deadlock
-			failed = failed || row.Verdict > Undetermined && row.Verdict != Deadlock
+			worst = max(worst, row.Verdict)
 		}
 		blind = blind || row.Blind
 	}
-	switch {
-	case failed:
-		return DataFailed
-	case blocked:
-		return Deadlocked
-	case blind:
+	if blind && !worst.failed() {
 		return BlindControl
 	}
-	return Clean
-}
-
-// report sums up a row whose trials have all been played.
-func (r *row) report() Row {
-	sum := Row{
-		Scenario: r.scenario.Name,
-		Network:  r.network.Name,
-		Stack:    r.stack.Name,
-		Role:     r.role,
-		Threat:   r.scenario.Threat,
-		MustFail: r.mustFail,
-		Trials:   len(r.verdicts),
-	}
-	var lost []int64
-	for i, v := range r.verdicts {
-		switch v.Class {
-		case SilentLoss:
-			sum.SilentLossRuns++
-			fallthrough
-		case Lost:
-			sum.LostRuns++
-			lost = append(lost, v.LostBytes)
-		case Corrupted:
-			sum.CorruptedRuns++
-		case Deadlock:
-			sum.DeadlockedRuns++
-		case WrongError:
-			sum.WrongErrorRuns++
-		}
-		if v.Class > sum.Verdict {
-			sum.Verdict = v.Class
-			sum.FirstFailure = &Failure{Trial: i, Verdict: v}
-		}
-	}
-	if len(lost) > 0 {
-		slices.Sort(lost)
-		sum.MedianLostBytes = lost[len(lost)/2]
-	}
-	sum.Blind = r.mustFail && sum.Verdict == OK
-	return sum
+	return StatusOf(worst)
 }

@@ -21,10 +21,14 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 func (r *Row) verdictText() string {
 	switch {
+	case r.Verdict == Skipped:
+		return r.FirstFailure.Verdict.String()
 	case r.Blind:
 		return "blind: it had to fail"
-	case r.Role == Control && r.Verdict != OK:
+	case r.Role == Control && r.Verdict.failed():
 		return r.Verdict.String() + ", as expected"
+	case r.UndeterminedRuns > 0 && r.UndeterminedRuns < r.Trials:
+		return fmt.Sprintf("%v, %d undetermined", r.Verdict, r.UndeterminedRuns)
 	case r.Role == Control && !r.MustFail:
 		return "ok: this size proves nothing"
 	}
@@ -60,6 +64,10 @@ func (r *Report) Summary() []string {
 	}
 	if blind > 0 {
 		sentences = append(sentences, fmt.Sprintf("Blind rows: %d. A stack that is known to fail there did not, so they prove nothing.", blind))
+	}
+	if r.UndeterminedRuns > 0 {
+		sentences = append(sentences, fmt.Sprintf("Undetermined runs: %d. Their outcome over plain TCP depends on a buffer or on "+
+			"the schedule, so nothing was judged there.", r.UndeterminedRuns))
 	}
 	return sentences
 }

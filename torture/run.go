@@ -3,13 +3,9 @@ package torture
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"runtime"
-	"sync"
 	"time"
 )
 
@@ -25,7 +21,8 @@ type Plan struct {
 	Scenarios []Scenario
 	Networks  []Network
 
-	// Runs is how often each scenario runs for each stack and network; 30 if zero.
+	// Runs is how often each scenario runs for each stack and network; 10 if zero. A sweep has several trials for each
+	// run, and what is costly has one trial for several.
 	Runs int
 
 	// SizeBytes is the length of an upload; 1 MiB if zero.
@@ -37,20 +34,28 @@ type Plan struct {
 	// Parallel is how many runs are under way at once; if zero, eight for each processor, since most of them wait.
 	Parallel int
 
+	// Duration, if positive, makes a soak of the plan: when all has been played once, the stacks under test play the
+	// scenarios that are random, or all if none is, again and again with new seeds that follow from Seed, until the time
+	// is over.
+	Duration time.Duration
+
+	// Reduce is how many failing rows of stacks under test get a reduced case, the gravest first; none if zero.
+	Reduce int
+
 	// Progress, if not nil, is called after each trial, from one goroutine at a time.
 	Progress func(Progress)
 }
 
 // Progress tells how far a plan has come.
 type Progress struct {
-	Done, Total int // trials
+	Done, Total int // trials; Total is zero in a soak
 
 	// Scenario, Network and Stack name the trial that has just ended.
 	Scenario, Network, Stack string
 }
 
 const (
-	defaultRuns      = 30
+	defaultRuns      = 10
 	defaultSizeBytes = 1 << 20
 	parallelPerCPU   = 8
 )
@@ -67,17 +72,35 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	if len(rows) == 0 {
 		return nil, errors.New("torture: none of the scenarios runs on any of the networks")
 	}
-	if err := plan.play(ctx, rows); err != nil {
+	watch := newLeakWatch()
+	rounds, err := plan.play(ctx, rows, watch)
+	if err != nil {
 		return nil, err
 	}
+	for _, l := range watch.leaks(ctx) {
+		for _, r := range rows {
+			if r.scenario.Name == l.c.Scenario && r.network.Name == l.c.Network && r.stack.Name == l.c.Stack {
+				r.addLeak(l)
+			}
+		}
+	}
+	plan.reduce(ctx, rows)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+
 	report := &Report{
 		Seed:           plan.Seed,
 		Runs:           plan.Runs,
 		SizeBytes:      plan.SizeBytes,
+		Rounds:         rounds,
 		ElapsedSeconds: time.Since(started).Seconds(),
 	}
 	for _, r := range rows {
-		report.Rows = append(report.Rows, r.report())
+		row := r.report()
+		report.Rows = append(report.Rows, row)
+		report.Trials += row.Trials
+		report.UndeterminedRuns += row.UndeterminedRuns
 	}
 	report.Status = report.status()
 	return report, nil
@@ -105,8 +128,8 @@ func (p *Plan) complete() error {
 			}
 		}
 	}
-	if p.Runs < 0 || p.SizeBytes < 0 || p.Parallel < 0 {
-		return errors.New("torture: Plan.Runs, SizeBytes and Parallel must not be negative")
+	if p.Runs < 0 || p.SizeBytes < 0 || p.Parallel < 0 || p.Duration < 0 || p.Reduce < 0 {
+		return errors.New("torture: Plan.Runs, SizeBytes, Parallel, Duration and Reduce must not be negative")
 	}
 	if p.Scenarios == nil {
 		p.Scenarios = Scenarios()
@@ -118,16 +141,6 @@ func (p *Plan) complete() error {
 	p.SizeBytes = cmp.Or(p.SizeBytes, defaultSizeBytes)
 	p.Parallel = cmp.Or(p.Parallel, parallelPerCPU*runtime.GOMAXPROCS(0))
 	return nil
-}
-
-// A row is all trials of one scenario on one network with one stack.
-type row struct {
-	scenario *Scenario
-	network  *Network
-	stack    *Stack
-	role     Role
-	mustFail bool
-	verdicts []Verdict // by trial
 }
 
 func (p *Plan) rows() []*row {
@@ -146,7 +159,7 @@ func (p *Plan) rows() []*row {
 						stack:    stack,
 						role:     role,
 						mustFail: role == Control && p.SizeBytes >= on.MinSize,
-						verdicts: make([]Verdict, p.Runs*max(1, scenario.TrialsPerRun)),
+						trials:   p.trials(scenario, &p.Networks[j]),
 					})
 				}
 				for k := range p.Controls {
@@ -161,78 +174,10 @@ func (p *Plan) rows() []*row {
 	return rows
 }
 
-// play runs all trials of the rows. Long rows and short ones mix, so that the processors work while other trials wait.
-func (p *Plan) play(ctx context.Context, rows []*row) error {
-	type job struct {
-		row   *row
-		index int
-	}
-	var jobs []job
-	for _, r := range rows {
-		for i := range r.verdicts {
-			jobs = append(jobs, job{r, i})
-		}
-	}
-	order := rand.New(rand.NewPCG(p.Seed, 0))
-	order.Shuffle(len(jobs), func(i, j int) { jobs[i], jobs[j] = jobs[j], jobs[i] })
-
-	identity, err := newIdentity(p.Seed)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	queue := make(chan job)
-	var (
-		workers sync.WaitGroup
-		mu      sync.Mutex // guards done and calls of Progress
-		done    int
-	)
-	for range min(p.Parallel, len(jobs)) {
-		workers.Go(func() {
-			for j := range queue {
-				t := &trial{
-					scenario: j.row.scenario,
-					network:  j.row.network,
-					stack:    j.row.stack,
-					seed:     p.trialSeed(j.row, j.index),
-					index:    j.index,
-					of:       len(j.row.verdicts),
-					size:     p.SizeBytes,
-					identity: identity,
-				}
-				verdict, err := t.run(ctx)
-				if err != nil {
-					cancel(err)
-					return
-				}
-				j.row.verdicts[j.index] = verdict
-				mu.Lock()
-				done++
-				if p.Progress != nil {
-					p.Progress(Progress{done, len(jobs), t.scenario.Name, t.network.Name, t.stack.Name})
-				}
-				mu.Unlock()
-			}
-		})
-	}
-feed:
-	for _, j := range jobs {
-		select {
-		case queue <- j:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(queue)
-	workers.Wait()
-	return context.Cause(ctx)
-}
-
-// trialSeed does not depend on the stack: a control meets what the stack under test meets.
-func (p *Plan) trialSeed(r *row, index int) uint64 {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s/%d/", r.scenario.Name, r.network.Name, index)
-	h.Write(binary.BigEndian.AppendUint64(nil, p.Seed))
-	return h.Sum64()
+// trials is how many trials a scenario has on a network: as many as there are runs, more of a sweep, fewer of what is
+// costly, and at least one.
+func (p *Plan) trials(scenario *Scenario, network *Network) int {
+	trials := p.Runs * max(1, scenario.TrialsPerRun)
+	share := max(1, scenario.RunsPerTrial) * max(1, network.RunsPerTrial)
+	return (trials + share - 1) / share
 }

@@ -1,6 +1,9 @@
 package torture
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // A Scenario is a pair of scripts, one for each side. The oracle that judges them is the same for all: what one side
 // sent must arrive at the other, and nobody may be told of a failure, or wait for ever.
@@ -20,12 +23,22 @@ type Scenario struct {
 	// TrialsPerRun is how many trials one run of a plan stands for; 1 if zero. A sweep has more.
 	TrialsPerRun int
 
+	// RunsPerTrial is the opposite, for a scenario that is costly: how many runs of a plan one trial stands for; 1 if zero.
+	RunsPerTrial int
+
+	random         bool // a soak repeats it with new seeds; if a plan has no such scenario, a soak repeats all
 	slowReader     bool // of the server
 	setup          func(*trial)
 	client, server func(*side) error
 
+	// dial, if not nil, makes the transports in place of the network.
+	dial func(context.Context, *trial) (client, server net.Conn, err error)
+
 	// oracle judges the run; allArrives if nil.
 	oracle oracle
+
+	// shrink, if not nil, returns programs that are a little smaller than one that fails, the smallest first.
+	shrink func(program string) []string
 
 	// play, if not nil, is the whole run: it replaces the scripts and the oracle.
 	play func(context.Context, *trial) (Verdict, error)

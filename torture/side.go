@@ -23,6 +23,7 @@ type side struct {
 
 	// out and in generate what this side sends and what it expects to receive.
 	out, in io.Reader
+	inSeed  [32]byte // of in
 
 	step atomic.Pointer[string]
 
@@ -33,7 +34,8 @@ type side struct {
 const (
 	chunkBytes = 16 << 10 // what one Write or Read of a script moves at most: a full TLS record
 
-	pause = "pause" // the step that settle is
+	pause     = "pause" // the step that settle is
+	closeStep = "close" // the step that has a bound
 
 	// settleTicks is how many ticks a peer over TCP must have been still, inside a call of its transport, to count as
 	// waiting.
@@ -48,6 +50,7 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 		trial:     t,
 		out:       rand.NewChaCha8(out),
 		in:        rand.NewChaCha8(in),
+		inSeed:    in,
 		done:      make(chan struct{}),
 	}
 	s.step.Store(new("start"))
@@ -61,7 +64,7 @@ func (s *side) play(script func(*side) error) {
 	s.told.err = script(s)
 	if s.told.err != nil && s.conn != nil {
 		// An application that meets an error closes. What that says adds nothing to the first error.
-		s.do("close", s.conn.Close)
+		s.do(closeStep, s.conn.Close)
 	}
 }
 
@@ -151,18 +154,19 @@ func (s *side) read(buf []byte) (n int, err error) {
 	}
 	s.told.received += int64(right)
 	s.told.corrupted = true
+	s.told.wrong = s.sample(buf[right:n])
 	return n, errCorrupted
 }
 
 // close ends the stream.
 func (s *side) close() error {
-	return s.do("close", s.conn.Close)
+	return s.do(closeStep, s.conn.Close)
 }
 
 // closeAfterPeer ends the stream towards a peer that may have gone already. What Close says then is about a
 // close_notify that nobody waits for, so it is not a failure.
 func (s *side) closeAfterPeer() error {
-	s.do("close", s.conn.Close)
+	s.do(closeStep, s.conn.Close)
 	return nil
 }
 

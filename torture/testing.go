@@ -1,45 +1,84 @@
 package torture
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 )
 
-// testRuns is how often TestStack runs each scenario for each network. Faults of this family show in nearly every run.
-const testRuns = 4
+const (
+	// testRuns is how often TestStack runs each scenario for each network. Faults of this family show in nearly every run.
+	testRuns = 4
+
+	// replayVariable names the environment variable that makes TestStack play one case.
+	replayVariable = "TORTURE_REPLAY"
+)
 
 // TestStack tests that a stack keeps the promise of plain TCP in every scenario: nothing lost, nobody blocked. It has
 // one subtest for each scenario. The stack's Server must accept a crypto/tls config, and the stack must speak TLS 1.3.
 //
-// The seed is random and logged.
+// The seed is random and logged. A failure is reduced and logged as a case. With the environment variable
+// TORTURE_REPLAY set to that, TestStack plays this case alone.
 func TestStack(t *testing.T, s Stack) {
-	seed := rand.Uint64()
+	controls := []Stack{Stdlib()}
+	if s.Name == controls[0].Name {
+		controls[0].Name += "-control"
+	}
+	plan := Plan{Stacks: []Stack{s}, Controls: controls, Runs: testRuns, Seed: rand.Uint64(), Reduce: 1}
+	if id := os.Getenv(replayVariable); id != "" {
+		testCase(t, plan, id)
+		return
+	}
 	for _, scenario := range Scenarios() {
 		t.Run(scenario.Name, func(t *testing.T) {
-			t.Logf("seed %d: %s", seed, scenario.About)
-			controls := []Stack{Stdlib()}
-			if s.Name == controls[0].Name {
-				controls[0].Name += "-control"
-			}
-			report, err := Run(t.Context(), Plan{
-				Stacks:    []Stack{s},
-				Controls:  controls,
-				Scenarios: []Scenario{scenario},
-				Runs:      testRuns,
-				Seed:      seed,
-			})
+			t.Logf("seed %d: %s", plan.Seed, scenario.About)
+			plan := plan
+			plan.Scenarios = []Scenario{scenario}
+			report, err := Run(t.Context(), plan)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i := range report.Rows {
-				switch row := &report.Rows[i]; {
-				case row.Blind:
-					t.Errorf("%s: blind: %s fails this scenario everywhere else, so a pass here proves nothing", row.Network, row.Stack)
-				case row.Role == UnderTest && row.Verdict != OK:
-					t.Errorf("%s: %d of %d runs failed; run %d: %v",
-						row.Network, row.FailedRuns(), row.Trials, row.FirstFailure.Trial, row.FirstFailure.Verdict)
+				if row := &report.Rows[i]; row.Verdict == Skipped {
+					t.Logf("%s: %s: %v", row.Network, row.Stack, row.FirstFailure.Verdict)
 				}
+			}
+			for _, complaint := range report.complaints() {
+				t.Error(complaint)
 			}
 		})
 	}
+}
+
+// testCase plays one case.
+func testCase(t *testing.T, plan Plan, id string) {
+	c, err := ParseCase(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	played, err := plan.Replay(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if played.Verdict.Class.failed() {
+		t.Errorf("%v\n%s", played.Verdict, played.Verdict.Stacks)
+	}
+}
+
+// complaints says of each row what is wrong with it.
+func (r *Report) complaints() []string {
+	var complaints []string
+	for i := range r.Rows {
+		switch row := &r.Rows[i]; {
+		case row.Blind:
+			complaints = append(complaints, fmt.Sprintf("%s: blind: %s fails this scenario everywhere else, so a pass here proves nothing",
+				row.Network, row.Stack))
+		case row.Role == UnderTest && row.Verdict.failed():
+			complaints = append(complaints, fmt.Sprintf("%s: %d of %d runs failed; run %d: %v\nto play it again, set %s=%s\n%s",
+				row.Network, row.FailedRuns(), row.Trials, row.FirstFailure.Trial, row.FirstFailure.Verdict,
+				replayVariable, row.FirstFailure.Smallest(), row.FirstFailure.Stacks))
+		}
+	}
+	return complaints
 }

@@ -5,21 +5,25 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"math/rand/v2"
-	"runtime"
-	"time"
+	"net"
 )
 
-// A trial is one run: one scenario, network, stack and seed.
+// A trial is one run: a case with what its names stand for.
 type trial struct {
 	scenario *Scenario
 	network  *Network
 	stack    *Stack
-	seed     uint64
-	index    int // of this trial in its row
-	of       int // trials in the row
+	seed     uint64 // of this trial alone
+	index    int    // of this trial in its row
+	of       int    // trials in the row
 	size     int64
+	label    string // of its goroutines
+
+	// program is what a scenario that plays programs is to play; if it is empty, the scenario makes one from the seed and
+	// puts it here.
+	program string
 
 	// The scenario's setup may change these.
 	identity     *identity
@@ -28,147 +32,102 @@ type trial struct {
 	maxRead      int    // the most that one Read of a transport takes; no limit if zero
 	knobs        string // what setup chose, for the report
 
+	transports     []net.Conn // the client's and the server's, as the network made them
 	client, server *side
 
 	// stopped is closed when the run has to end, for whatever reason, before its transports are closed.
 	stopped chan struct{}
 }
 
-const (
-	// stillTicks is in how many parts StallAfter is cut. A part counts when the scheduler has also come round to the
-	// watchdog, so that a starved process does not look like a deadlocked one.
-	stillTicks = 8
-
-	// lockPatience is how many times longer a run may be still whose sides are not known to wait for each other: a side
-	// may be blocked on a lock, or be starved.
-	lockPatience = 4
-
-	// abandonAfter is how long a stack may take to return from its calls once its transport is closed. Stock
-	// crypto/tls needs up to 5 s.
-	abandonAfter = 10 * time.Second
-)
+// A result is what a trial gives.
+type result struct {
+	verdict        Verdict
+	client, server told
+	abandoned      bool // a side never returned
+	repeatable     bool // nothing in it depended on time: the same case ends the same
+}
 
 // run plays the trial and judges it. Its error says that the trial could not be played.
-func (t *trial) run(ctx context.Context) (Verdict, error) {
+func (t *trial) run(ctx context.Context) (result, error) {
 	t.serverConfig, t.clientConfig = t.identity.configs()
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
 	}
 	if t.scenario.play != nil {
-		return t.scenario.play(ctx, t)
+		var out result
+		var err error
+		labelled(t.label, "script", func() { out.verdict, err = t.scenario.play(ctx, t) })
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		if reason, ok := errors.AsType[notHere](err); ok {
+			out.verdict, err = Verdict{Class: Skipped, Detail: reason.Error()}, nil
+		}
+		return out, err
 	}
-	clientTransport, serverTransport, err := t.network.Dial(t.seed)
+	client, server, err := t.dial(ctx)
+	if reason, ok := errors.AsType[notHere](err); ok {
+		return result{verdict: Verdict{Class: Skipped, Detail: reason.Error()}}, nil
+	}
 	if err != nil {
-		return Verdict{}, err
+		return result{}, err
 	}
+	t.transports = []net.Conn{client, server}
 	up, down := streamSeed(t.seed, "up"), streamSeed(t.seed, "down")
-	t.client = newSide("client", t, clientTransport, up, down)
-	t.server = newSide("server", t, serverTransport, down, up)
+	t.client = newSide("client", t, client, up, down)
+	t.server = newSide("server", t, server, down, up)
 	t.client.peer, t.server.peer = t.server, t.client
 	t.client.transport.watched().maxRead = t.maxRead
 	t.server.transport.watched().maxRead = t.maxRead
 	t.stopped = make(chan struct{})
 
-	go t.client.play(t.scenario.client)
-	go t.server.play(t.scenario.server)
-	stuck, returned := t.watch(ctx)
+	go labelled(t.label, t.client.name, func() { t.client.play(t.scenario.client) })
+	go labelled(t.label, t.server.name, func() { t.server.play(t.scenario.server) })
+	end := t.watch(ctx)
 	if err := context.Cause(ctx); err != nil {
-		return Verdict{}, err
+		return result{}, err
 	}
 
-	var verdict Verdict
-	if returned {
-		of := t.scenario.oracle
-		if of == nil {
-			of = allArrives
-		}
-		verdict = judge(t.client.told, t.server.told, stuck, of)
-	} else {
-		verdict = Verdict{Class: Deadlock, Detail: stuck}
+	if end.abandoned {
+		return result{verdict: t.worded(Verdict{Class: end.class, Detail: end.detail, Stacks: end.stacks}), abandoned: true}, nil
 	}
-	if verdict.Class != OK && t.knobs != "" {
-		verdict.Detail = t.knobs + ": " + verdict.Detail
-	}
-	return verdict, nil
-}
-
-// watch waits for both scripts. If nothing moves any more it says who waits where, and ends them by closing the
-// transports beneath them. returned is false if even that did not free them.
-func (t *trial) watch(ctx context.Context) (stuck string, returned bool) {
-	tick := time.NewTicker(t.network.StallAfter / stillTicks)
-	defer tick.Stop()
-	last, still := t.moves(), 0
-	for stuck == "" {
-		select {
-		case <-t.client.done:
-			select {
-			case <-t.server.done:
-				return "", true
-			case <-tick.C:
-			case <-ctx.Done():
-			}
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		runtime.Gosched()
-		now := t.moves()
-		if now != last {
-			last, still = now, 0
-			continue
-		}
-		still++
-		if still >= stillTicks*lockPatience || still >= stillTicks && t.blocked() {
-			stuck = t.client.describe() + ", " + t.server.describe()
-		}
-	}
-
-	close(t.stopped)
-	t.client.transport.Close()
-	t.server.transport.Close()
-	abandon := time.NewTimer(abandonAfter)
-	defer abandon.Stop()
 	for _, s := range []*side{t.client, t.server} {
-		select {
-		case <-s.done:
-		case <-abandon.C:
-			return fmt.Sprintf("%s; the %s had not returned %v after its transport was closed", stuck, s.name, abandonAfter), false
+		if s.told.corrupted {
+			// What a Write that was under way had sent is not counted in sent.
+			s.told.wrongFrom = origin(s.inSeed, s.told.wrong, s.peer.told.sent+chunkBytes)
 		}
 	}
-	return stuck, true
+	of := t.scenario.oracle
+	if of == nil {
+		of = allArrives
+	}
+	_, repeatable := t.client.transport.waits()
+	return result{
+		verdict:    t.worded(judge(t.client.told, t.server.told, end, of)),
+		client:     t.client.told,
+		server:     t.server.told,
+		repeatable: repeatable,
+	}, nil
 }
 
-// moves grows with whatever happens on either transport.
-func (t *trial) moves() int64 {
-	return t.client.transport.watched().moves.Load() + t.server.transport.watched().moves.Load()
+func (t *trial) dial(ctx context.Context) (client, server net.Conn, err error) {
+	if t.scenario.dial != nil {
+		return t.scenario.dial(ctx, t)
+	}
+	return t.network.Dial(t.seed)
 }
 
-// blocked reports whether the sides that have not ended all wait in calls of their transports.
-func (t *trial) blocked() bool {
-	ended := false
-	for _, s := range []*side{t.client, t.server} {
-		select {
-		case <-s.done:
-			ended = true
-			continue
-		default:
-		}
-		if s.transport.watched().where() == "" {
-			return false
-		}
-		if waits, known := s.transport.waits(); known && !waits {
-			return false
-		}
+// notHere is why a trial cannot be played on this machine.
+type notHere string
+
+func (reason notHere) Error() string { return string(reason) }
+
+// worded puts what setup chose in front of the detail of a run that failed.
+func (t *trial) worded(v Verdict) Verdict {
+	if v.Class != OK && t.knobs != "" {
+		v.Detail = t.knobs + ": " + v.Detail
 	}
-	if _, known := t.client.transport.waits(); !known {
-		return true
-	}
-	// On a pipe, a call whose peer has closed is about to return, and so are a Write and a Read that have met.
-	client, server := t.client.transport.watched(), t.server.transport.watched()
-	meet := client.writing.Load() > 0 && server.reading.Load() > 0 || server.writing.Load() > 0 && client.reading.Load() > 0
-	return !ended && !meet
+	return v
 }
 
 // random returns a generator for what the trial's setup chooses.

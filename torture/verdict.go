@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ type Class int
 
 const (
 	OK              Class = iota
+	Skipped               // it cannot run on this machine
 	Undetermined          // plain TCP has no single outcome here, so nothing was judged
 	Slow                  // all ended well, but slower than the network's floor
 	LeakedGoroutine       // all ended well, but a goroutine of the stack was left behind
@@ -26,6 +28,7 @@ const (
 
 var classNames = [...]string{
 	OK:              "ok",
+	Skipped:         "skipped",
 	Undetermined:    "undetermined",
 	Slow:            "slow",
 	LeakedGoroutine: "leaked-goroutine",
@@ -44,6 +47,19 @@ func (c Class) String() string { return classNames[c] }
 // MarshalText returns the same as String.
 func (c Class) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (c *Class) UnmarshalText(text []byte) error {
+	i := slices.Index(classNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("torture: unknown class %q", text)
+	}
+	*c = Class(i)
+	return nil
+}
+
+// failed reports whether a run of this class counts against its stack.
+func (c Class) failed() bool { return c > Undetermined }
+
 // A Verdict is the end of one run.
 type Verdict struct {
 	Class     Class `json:"class"`
@@ -52,7 +68,8 @@ type Verdict struct {
 	// Detail tells in one line what either side was told, or where it waited. It is empty after an OK.
 	Detail string `json:"detail"`
 
-	// Stacks are the goroutine stacks of both sides where a run had to be stopped or left goroutines behind.
+	// Stacks are the goroutine stacks of both sides where a run had to be stopped or left goroutines behind: functions
+	// and lines, without arguments. A seed does not determine them.
 	Stacks string `json:"stacks,omitempty"`
 }
 
@@ -66,34 +83,46 @@ func (v Verdict) String() string {
 
 // told is what one side of a run learned of it: nothing that its application would not see.
 type told struct {
-	sent      int64 // bytes that Write accepted
-	received  int64 // bytes that Read returned, up to the first wrong one
-	corrupted bool  // the byte after those is not the one that the peer sent
-	ended     bool  // Read returned io.EOF
-	err       error // the first failure; nil if all went well
+	sent      int64  // bytes that Write accepted
+	received  int64  // bytes that Read returned, up to the first wrong one
+	corrupted bool   // the byte after those is not the one that the peer sent
+	wrong     []byte // what came there instead, up to sampleBytes of it
+	wrongFrom int64  // where in the peer's stream those bytes belong; negative if nowhere
+	ended     bool   // Read returned io.EOF
+	err       error  // the first failure; nil if all went well
 }
 
 // An oracle judges a run whose scripts both returned, and in which no wrong byte arrived.
 type oracle func(client, server told) Verdict
 
-// judge applies the oracle, after what no scenario allows. stuck says who waited where if the run had to be stopped.
-func judge(client, server told, stuck string, of oracle) Verdict {
+// judge applies the oracle, after what no scenario allows. end says how the watchdog saw the run end.
+func judge(client, server told, end ending, of oracle) Verdict {
 	var wrong []string
+	class := Reordered
 	for _, side := range []struct {
 		name string
 		told
 	}{{"server", server}, {"client", client}} {
-		if side.corrupted {
+		switch {
+		case !side.corrupted:
+		case side.wrongFrom < 0:
 			wrong = append(wrong, fmt.Sprintf("the %s read a wrong byte at offset %d", side.name, side.received))
+			class = Corrupted
+		default:
+			wrong = append(wrong, fmt.Sprintf("the %s read at offset %d what belongs at offset %d", side.name, side.received, side.wrongFrom))
 		}
 	}
 	switch {
 	case wrong != nil:
-		return Verdict{Class: Corrupted, Detail: strings.Join(wrong, "; ")}
-	case stuck != "":
-		return Verdict{Class: Deadlock, Detail: stuck}
+		return Verdict{Class: class, Detail: strings.Join(wrong, "; ")}
+	case end.class != OK && end.stopped:
+		return Verdict{Class: end.class, Detail: end.detail, Stacks: end.stacks}
 	}
-	return of(client, server)
+	verdict := of(client, server)
+	if verdict.Class == OK && end.class != OK {
+		verdict = Verdict{Class: end.class, Detail: end.detail}
+	}
+	return verdict
 }
 
 // allArrives is the oracle of most scenarios: what each side sent the other received, and nobody was told of a failure.

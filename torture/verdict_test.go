@@ -13,7 +13,7 @@ func TestJudge(t *testing.T) {
 	for _, test := range []struct {
 		name           string
 		client, server told
-		stuck          string
+		end            ending
 		want           Verdict
 	}{
 		{name: "all arrived", client: told{sent: 9}, server: told{received: 9}, want: Verdict{}},
@@ -54,17 +54,37 @@ func TestJudge(t *testing.T) {
 		},
 		{
 			name:   "corruption outweighs what follows from it",
-			client: told{sent: 9, err: reset}, server: told{received: 4, corrupted: true, err: reset},
+			client: told{sent: 9, err: reset}, server: told{received: 4, corrupted: true, wrongFrom: -1, err: reset},
 			want: Verdict{Class: Corrupted, LostBytes: 0, Detail: `the server read a wrong byte at offset 4`},
 		},
 		{
+			name:   "what belongs elsewhere is not corrupted",
+			client: told{sent: 9, err: reset}, server: told{received: 4, corrupted: true, wrongFrom: 7, err: reset},
+			want: Verdict{Class: Reordered, Detail: `the server read at offset 4 what belongs at offset 7`},
+		},
+		{
+			name:   "one wrong byte outweighs another that is out of order",
+			client: told{sent: 9, received: 1, corrupted: true, wrongFrom: -1}, server: told{sent: 9, received: 4, corrupted: true, wrongFrom: 7},
+			want: Verdict{Class: Corrupted, Detail: `the server read at offset 4 what belongs at offset 7; the client read a wrong byte at offset 1`},
+		},
+		{
+			name:   "slow",
+			client: told{sent: 9}, server: told{received: 9}, end: ending{class: Slow, detail: "crawled"},
+			want: Verdict{Class: Slow, Detail: "crawled"},
+		},
+		{
+			name:   "a loss outweighs slowness",
+			client: told{sent: 9}, server: told{received: 8, err: reset}, end: ending{class: Slow, detail: "crawled"},
+			want: Verdict{Class: SilentLoss, LostBytes: 1, Detail: `the server read 8 of 9 bytes, then "reset"; the client was told success`},
+		},
+		{
 			name:   "what a stopped run lost is not counted",
-			client: told{sent: 9, err: reset}, server: told{received: 4, err: reset}, stuck: "both wait",
+			client: told{sent: 9, err: reset}, server: told{received: 4, err: reset}, end: ending{class: Deadlock, stopped: true, detail: "both wait"},
 			want: Verdict{Class: Deadlock, LostBytes: 0, Detail: `both wait`},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := judge(test.client, test.server, test.stuck, allArrives); got != test.want {
+			if got := judge(test.client, test.server, test.end, allArrives); got != test.want {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
 		})
