@@ -28,8 +28,8 @@ type fate struct {
 // Always, whatever TCP would do: no byte is wrong, an end of the stream is one that the peer has made, with all bytes
 // before it; and Close keeps its bound.
 
-// closeBound is more than the documented bound of a Close: CloseTimeout, DrainTimeout and half a second.
-const closeBound = 8 * time.Second
+// closeLimit is more than the documented bound of a Close: CloseTimeout, DrainTimeout and half a second.
+const closeLimit = 8 * time.Second
 
 // same reports whether two runs ended the same: each op with the same result, and the same bytes.
 func (o *fate) same(other *fate) bool {
@@ -84,7 +84,7 @@ func (o *fate) absolute(p program, lenient [2]bool) Verdict {
 				LostBytes: int64(peer.written - l.delivered),
 				Detail:    fmt.Sprintf("the %s was told of the end of the stream after %d of %d bytes", name, l.delivered, peer.written),
 			}
-		case l.closeTook > closeBound:
+		case l.closeTook > closeLimit:
 			return Verdict{Class: HungClose, Detail: fmt.Sprintf("the %s's Close took %v", name, l.closeTook)}
 		case l.aftermath.kind == blocked || p.blockedIn(side, l) == opClose:
 			return Verdict{Class: HungClose, Detail: o.stuck}

@@ -20,6 +20,8 @@ func randomOps() Scenario {
 		Threat:       DataLoss,
 		On:           []On{{"granted", 0}},
 		TrialsPerRun: 64,
+		random:       true,
+		shrink:       shrinkProgram,
 		play:         playRandomOps,
 	}
 }
@@ -90,13 +92,32 @@ func (g granted) String() string {
 	return text
 }
 
+// shrinkProgram is program.shrink for programs as text.
+func shrinkProgram(text string) []string {
+	p, err := parseProgram(text)
+	if err != nil {
+		return nil
+	}
+	var smaller []string
+	for _, q := range p.shrink() {
+		smaller = append(smaller, q.String())
+	}
+	return smaller
+}
+
 func playRandomOps(_ context.Context, t *trial) (Verdict, error) {
 	g := newGranted(t.seed, t.index)
-	_, verdict := t.playGranted(g)
-	if verdict.Class != OK {
-		verdict.Detail = g.String() + ": " + verdict.Detail
+	if t.program != "" {
+		p, err := parseProgram(t.program)
+		if err != nil {
+			return Verdict{}, err
+		}
+		g.program = p
 	}
-	return verdict, nil
+	t.program = g.program.String()
+	t.knobs = g.String()
+	_, verdict := t.playGranted(g)
+	return t.worded(verdict), nil
 }
 
 // noon is the time of day of all runs: nothing may depend on it.
