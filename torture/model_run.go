@@ -136,6 +136,7 @@ func (s streams) models(g granted, runs int) []*fate {
 		if shorter { // stacks differ in how much they read at once
 			g.wire.maxSegment = 1 + random.IntN(maxPlaintext)
 		}
+		g.wire = g.wire.brisk(g.program)
 		var p policy = randomPolicy{random}
 		if first < 2 {
 			p = fixedPolicy(first)
@@ -146,6 +147,12 @@ func (s streams) models(g granted, runs int) []*fate {
 	return fates
 }
 
+// Why a program is undetermined.
+const (
+	severalFates = "plain TCP has several outcomes"
+	limitedFate  = "limit: a stream of records that has an end of its own ends otherwise than TCP here"
+)
+
 // judge says what a run of TLS came to.
 func (g granted) judge(tls *fate, lenient [2]bool) Verdict {
 	v := tls.absolute(g.program, lenient)
@@ -154,7 +161,7 @@ func (g granted) judge(tls *fate, lenient [2]bool) Verdict {
 	}
 	plain := plainStreams.models(g, quickRuns)
 	if !single(plain) {
-		return Verdict{Class: Undetermined, Detail: "plain TCP has several outcomes"}
+		return Verdict{Class: Undetermined, Detail: severalFates}
 	}
 	if tls.same(plain[0]) {
 		return Verdict{}
@@ -166,7 +173,7 @@ func (g granted) judge(tls *fate, lenient [2]bool) Verdict {
 	// It looks like a failure. Is there a rare schedule in which TCP does the same?
 	plain = plainStreams.models(g, thoroughRuns)
 	if !single(plain) {
-		return Verdict{Class: Undetermined, Detail: "plain TCP has several outcomes"}
+		return Verdict{Class: Undetermined, Detail: severalFates}
 	}
 	return g.explain(tls.against(plain[0], framedStreams(tls).models(g, thoroughRuns)), tls, plain[0])
 }
@@ -184,7 +191,7 @@ func (o *fate) against(plain *fate, framed []*fate) Verdict {
 		return v
 	}
 	if plain.well() {
-		return Verdict{Class: Undetermined, Detail: "limit: a stream of records that has an end of its own differs from TCP here"}
+		return Verdict{Class: Undetermined, Detail: limitedFate}
 	}
 	return Verdict{}
 }

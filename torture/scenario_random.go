@@ -78,8 +78,28 @@ func newGranted(seed uint64, index int) granted {
 		generator := generator{random: random, buffer: max(64, g.wire.sendBuffer+g.wire.receiveBuffer)}
 		g.program = generator.program()
 	}
+	g.wire = g.wire.brisk(g.program)
 	return g
 }
+
+// brisk returns a wire over which the program does not take thousands of reads.
+func (o wireOptions) brisk(p program) wireOptions {
+	most := 0
+	for side := range p {
+		bytes, _ := p.written(side)
+		most = max(most, bytes/maxReads)
+	}
+	if o.maxSegment > 0 {
+		o.maxSegment = max(o.maxSegment, 2*most)
+	}
+	if o.receiveBuffer > 0 { // without one, a read takes from the send buffer
+		o.receiveBuffer = max(o.receiveBuffer, most)
+	}
+	return o
+}
+
+// maxReads is about how many reads a side makes at most.
+const maxReads = 100
 
 func (g granted) String() string {
 	text := fmt.Sprintf("buffers %d+%d", g.wire.sendBuffer, g.wire.receiveBuffer)
@@ -132,7 +152,7 @@ func (t *trial) playGranted(g granted) (*schedule, Verdict) {
 	// Half of the clients are not of the stack under test: as most programs, they read no further than they need to.
 	foreign := t.seed%2 == 1
 	var lenient [2]bool
-	over := streams{coroutines: t.stack.single && !foreign}
+	over := streams{coroutines: t.stack.single && !foreign, tap: t.tap}
 	over.make[serverSide] = func(conn *grantedConn, _ *playLog) Conn {
 		made := t.stack.Server(conn, t.serverConfig)
 		_, lenient[serverSide] = made.(*tls.Conn)

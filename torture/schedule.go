@@ -91,7 +91,7 @@ type schedule struct {
 	// stopped is set when the run was a deadlock. From then on every call fails.
 	stopped atomic.Bool
 
-	// tap, if not nil, sees what is written to the wire, when the write starts.
+	// tap, if not nil, sees what the wire has taken, at the end of each write, and when a side closes.
 	tap func(side int, kind callKind, p []byte)
 }
 
@@ -204,16 +204,12 @@ func (s *schedule) grant(side int) {
 		}
 		if !c.started {
 			c.started = true
-			s.observe(side, c.kind, c.buf)
 			s.wire.startWrite(side, c.buf)
 		}
 		if !s.wire.wrote(side) && c.deadline != passed {
 			return
 		}
-		var left int
-		left, c.err = s.wire.endWrite(side)
-		c.n = len(c.buf) - left
-		if left > 0 && c.err == nil {
+		if s.endWrite(side, c); c.n < len(c.buf) && c.err == nil {
 			c.err = os.ErrDeadlineExceeded
 		}
 	case callCloseWrite:
@@ -231,6 +227,12 @@ func (s *schedule) grant(side int) {
 	s.at[side] = nil
 }
 
+func (s *schedule) endWrite(side int, c *call) {
+	left, err := s.wire.endWrite(side)
+	c.n, c.err = len(c.buf)-left, err
+	s.observe(side, c.kind, c.buf[:c.n])
+}
+
 func (s *schedule) observe(side int, kind callKind, p []byte) {
 	if s.tap != nil {
 		s.tap(side, kind, p)
@@ -243,6 +245,9 @@ func (s *schedule) stop() error {
 	for range maxCalls {
 		for side, c := range s.at {
 			if c != nil {
+				if c.started {
+					s.endWrite(side, c)
+				}
 				c.err = net.ErrClosed
 				s.at[side] = nil
 			}

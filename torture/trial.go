@@ -25,6 +25,9 @@ type trial struct {
 	// puts it here.
 	program string
 
+	// tap, if not nil, sees what a program's sides write, and when they close.
+	tap func(side int, kind callKind, p []byte)
+
 	// The scenario's setup may change these.
 	identity     *identity
 	serverConfig *tls.Config
