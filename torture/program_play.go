@@ -62,7 +62,7 @@ func (p *player) play() {
 	}
 	if n := len(p.log.ops); p.log.handshake.kind == failed || n > 0 && p.log.ops[n-1].kind == failed && p.ops[n-1].kind != opClose {
 		// An application that meets a failure closes.
-		p.log.cut = !p.log.finished
+		p.log.finished = true
 		p.log.aftermath = p.close(conn)
 	}
 }

@@ -42,7 +42,7 @@ func playRandom(t testing.TB, stack *Stack, id *identity, index int) Verdict {
 }
 
 // programsTried is how many programs the stacks under test play here. A soak plays a hundred times as many.
-const programsTried = 2400
+const programsTried = 2000
 
 func TestEveryProgramEndsAsOverTCP(t *testing.T) {
 	id := testIdentity(t)
@@ -109,7 +109,7 @@ func (l *wireLog) tap(side int, kind callKind, p []byte) {
 
 // The same seed gives the same verdict and the same records in the same order, however the machine schedules.
 func TestSameSeedSameTranscript(t *testing.T) {
-	const repeats, programs = 100, 8
+	const repeats, programs = 100, 4
 	id := testIdentity(t)
 	for _, stack := range []Stack{Tlsstream(), TlsstreamListener(), TlsstreamEngine(), Stdlib()} {
 		t.Run(stack.Name, func(t *testing.T) {
