@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-func setBuffers(fd uintptr, bytes int) error {
+func setBuffers(fd uintptr, send, receive int) error {
 	return errors.Join(
-		windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_SNDBUF, bytes),
-		windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF, bytes))
+		windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_SNDBUF, send),
+		windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF, receive))
 }

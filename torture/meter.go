@@ -15,25 +15,39 @@ type meter struct {
 
 	// maxRead is the most that one Read takes; no limit if zero. It is set before the transport is used.
 	maxRead int
+
+	// tape, if not nil, takes down what happens on the transport, as the doing of this side.
+	tape *tape
+	side int
 }
 
 func (m *meter) read(read func([]byte) (int, error), p []byte) (int, error) {
 	if m.maxRead > 0 && len(p) > m.maxRead {
 		p = p[:m.maxRead]
 	}
+	m.tape.reads(m.side)
 	m.reading.Add(1)
 	n, err := read(p)
 	m.reading.Add(-1)
+	m.tape.hasRead(m.side, n, err)
 	m.moves.Add(1 + int64(n))
 	return n, err
 }
 
 func (m *meter) write(write func([]byte) (int, error), p []byte) (int, error) {
+	taped := m.tape.write(m.side, p)
 	m.writing.Add(1)
 	n, err := write(p)
 	m.writing.Add(-1)
+	m.tape.wrote(m.side, p, n, taped, err)
 	m.moves.Add(1 + int64(n))
 	return n, err
+}
+
+// end closes the transport, or its sending half.
+func (m *meter) end(closes func() error, kind entryKind) error {
+	m.tape.closes(m.side, kind)
+	return closes()
 }
 
 // where names the transport calls that wait at this moment; it is empty if none does.
@@ -58,10 +72,14 @@ type metered interface {
 	// waits reports whether a call in progress waits for the peer to read or write, if the transport can tell. A pipe
 	// can, so what happens over a pipe does not depend on time.
 	waits() (waits, known bool)
+
+	// full reports whether the transport is known to accept nothing more until the peer reads.
+	full() bool
 }
 
 func (m *meter) watched() *meter    { return m }
 func (m *meter) waits() (_, _ bool) { return false, false }
+func (m *meter) full() bool         { return false }
 
 // newMetered puts a meter on a transport. sendBuffer is the size of a pipe's send buffer.
 func newMetered(conn net.Conn, sendBuffer int) metered {
@@ -70,6 +88,8 @@ func newMetered(conn net.Conn, sendBuffer int) metered {
 		return meteredTCP{conn, new(meter)}
 	case *membio.PipeConn:
 		return meteredPipe{conn, new(meter), sendBuffer}
+	case *faultConn:
+		return meteredFault{conn, new(meter), sendBuffer}
 	default:
 		return meteredConn{conn, new(meter)}
 	}
@@ -82,6 +102,8 @@ type meteredTCP struct {
 
 func (c meteredTCP) Read(p []byte) (int, error)  { return c.read(c.TCPConn.Read, p) }
 func (c meteredTCP) Write(p []byte) (int, error) { return c.write(c.TCPConn.Write, p) }
+func (c meteredTCP) CloseWrite() error           { return c.end(c.TCPConn.CloseWrite, entryFIN) }
+func (c meteredTCP) Close() error                { return c.end(c.TCPConn.Close, entryClose) }
 
 type meteredPipe struct {
 	*membio.PipeConn
@@ -95,8 +117,13 @@ func (c meteredPipe) waits() (waits, known bool) {
 	return writing || reading, true
 }
 
+// full does not call a pipe without a buffer full: there each write waits for a read.
+func (c meteredPipe) full() bool { return c.sendBuffer > 0 && c.Unsent() >= c.sendBuffer }
+
 func (c meteredPipe) Read(p []byte) (int, error)  { return c.read(c.PipeConn.Read, p) }
 func (c meteredPipe) Write(p []byte) (int, error) { return c.write(c.PipeConn.Write, p) }
+func (c meteredPipe) CloseWrite() error           { return c.end(c.PipeConn.CloseWrite, entryFIN) }
+func (c meteredPipe) Close() error                { return c.end(c.PipeConn.Close, entryClose) }
 
 type meteredConn struct {
 	net.Conn
@@ -105,3 +132,4 @@ type meteredConn struct {
 
 func (c meteredConn) Read(p []byte) (int, error)  { return c.read(c.Conn.Read, p) }
 func (c meteredConn) Write(p []byte) (int, error) { return c.write(c.Conn.Write, p) }
+func (c meteredConn) Close() error                { return c.end(c.Conn.Close, entryClose) }

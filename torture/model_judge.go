@@ -101,16 +101,21 @@ func (p program) blockedIn(side int, l *playLog) opKind {
 	return ""
 }
 
-// worse says how a run was worse for somebody than all of the models' runs.
-func (o *fate) worse(models []*fate) Verdict {
+// worse says how a run was worse for somebody than all of the models' runs. A model that lost bytes may have cut its
+// records at other places than TLS, so TLS may lose one more.
+func (o *fate) worse(p program, models []*fate) Verdict {
 	for side := range o.sides {
 		l, peer := &o.sides[side], &o.sides[1-side]
 		var couldBlock, couldFail bool
-		least := models[0].sides[side].delivered
+		least := peer.written
 		for _, m := range models {
+			arrived := m.sides[side].delivered
+			if arrived < m.sides[1-side].written {
+				arrived -= p.largestRecord(1 - side)
+			}
+			least = min(least, arrived)
 			couldBlock = couldBlock || m.sides[side].has(blocked)
 			couldFail = couldFail || m.sides[side].ill()
-			least = min(least, m.sides[side].delivered)
 		}
 		switch {
 		case l.has(blocked) && !couldBlock:
@@ -132,6 +137,17 @@ func (o *fate) worse(models []*fate) Verdict {
 	return Verdict{}
 }
 
+// largestRecord is how many bytes a record of the side has at most.
+func (p program) largestRecord(side int) int {
+	largest := 0
+	for _, o := range p[side] {
+		if o.kind == opWrite {
+			largest = max(largest, min(o.n, maxPlaintext))
+		}
+	}
+	return largest
+}
+
 // closeOnly reports whether the side's only failure is that of its Close: close_notify was not sent. TCP's close has
 // nothing to send, and so never fails.
 func (o *fate) closeOnly(side int) bool {
@@ -143,34 +159,45 @@ func (o *fate) closeOnly(side int) bool {
 func (l *playLog) aftermathed() bool { return l.aftermath.kind != notReached }
 
 // different is the verdict of a run that ended otherwise than plain TCP, which ended well.
-func (o *fate) different(plain *fate) Verdict {
-	if v := o.worse([]*fate{plain}); v.Class != OK {
+func (o *fate) different(p program, plain *fate) Verdict {
+	if v := o.worse(p, []*fate{plain}); v.Class != OK {
 		return v
 	}
 	return Verdict{Class: WrongError, Detail: "ended otherwise than plain TCP"}
 }
 
-// String tells the outcome in one line.
+// String tells the fate in one line.
 func (o *fate) String() string {
-	var sides []string
-	for side := range o.sides {
-		l := &o.sides[side]
-		text := fmt.Sprintf("%s[", sideNames[side])
-		if l.handshake.kind != succeeded {
-			text += "handshake " + l.handshake.String() + " "
-		}
-		for i, r := range l.ops {
-			if i > 0 {
-				text += ", "
-			}
-			text += r.String()
-		}
-		if l.aftermathed() {
-			text += ", then close " + l.aftermath.String()
-		}
-		sides = append(sides, text+fmt.Sprintf("; wrote %d, read %d]", l.written, l.delivered))
+	return fmt.Sprintf("client[%v] server[%v]", &o.sides[clientSide], &o.sides[serverSide])
+}
+
+// String tells what each op came to.
+func (l *playLog) String() string {
+	var words []string
+	if l.handshake.kind != succeeded {
+		words = append(words, "handshake "+l.handshake.String())
 	}
-	return strings.Join(sides, " ")
+	for _, r := range l.ops {
+		words = append(words, r.String())
+	}
+	if l.aftermathed() {
+		words = append(words, "then close "+l.aftermath.String())
+	}
+	return fmt.Sprintf("%s; wrote %d, read %d", strings.Join(words, ", "), l.written, l.delivered)
+}
+
+// events are what a transcript says of the end.
+func (o *fate) events() []Event {
+	var lost, told []Event
+	for side := range o.sides {
+		l, peer := &o.sides[side], &o.sides[1-side]
+		if n := l.written - peer.delivered; n > 0 && o.stuck == "" {
+			lost = append(lost, Event{Side: sideNames[side], Kind: EventLost, Bytes: int64(n),
+				Text: fmt.Sprintf("the %s read %d of %d bytes", sideNames[1-side], peer.delivered, l.written)})
+		}
+		told = append(told, Event{Side: sideNames[side], Kind: EventTold, Text: l.String()})
+	}
+	return append(lost, told...)
 }
 
 func (r opResult) String() string {

@@ -19,12 +19,12 @@ type streams struct {
 	// coroutines says that neither end has a goroutine of its own.
 	coroutines bool
 
-	tap func(side int, kind callKind, p []byte)
+	tape *tape // nil if nothing is taken down
 }
 
 // play runs the program once.
 func (s streams) play(g granted, p policy) (*schedule, *fate) {
-	schedule := &schedule{wire: newWire(g.wire), policy: p, tap: s.tap}
+	schedule := &schedule{wire: newWire(g.wire), policy: p, tape: s.tape}
 	var players [2]*player
 	for side := range players {
 		conn := &grantedConn{schedule: schedule, side: side}
@@ -167,7 +167,7 @@ func (g granted) judge(tls *fate, lenient [2]bool) Verdict {
 		return Verdict{}
 	}
 	framed := framedStreams(tls).models(g, quickRuns)
-	if verdict := tls.against(plain[0], framed); verdict.Class <= Undetermined {
+	if verdict := tls.against(g.program, plain[0], framed); verdict.Class <= Undetermined {
 		return verdict
 	}
 	// It looks like a failure. Is there a rare schedule in which TCP does the same?
@@ -175,19 +175,19 @@ func (g granted) judge(tls *fate, lenient [2]bool) Verdict {
 	if !single(plain) {
 		return Verdict{Class: Undetermined, Detail: severalFates}
 	}
-	return g.explain(tls.against(plain[0], framedStreams(tls).models(g, thoroughRuns)), tls, plain[0])
+	return g.explain(tls.against(g.program, plain[0], framedStreams(tls).models(g, thoroughRuns)), tls, plain[0])
 }
 
 // against compares a run with the models.
-func (o *fate) against(plain *fate, framed []*fate) Verdict {
+func (o *fate) against(p program, plain *fate, framed []*fate) Verdict {
 	limited := false
 	for _, f := range framed {
 		limited = limited || !f.same(plain)
 	}
 	if plain.well() && !limited {
-		return o.different(plain)
+		return o.different(p, plain)
 	}
-	if v := o.worse(append(framed, plain)); v.Class != OK {
+	if v := o.worse(p, append(framed, plain)); v.Class != OK {
 		return v
 	}
 	if plain.well() {

@@ -1,11 +1,8 @@
 package torture
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"math/rand/v2"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -30,7 +27,11 @@ type Network struct {
 	// RunsPerTrial is how many runs of a plan one trial stands for, since it takes so much longer than elsewhere; 1 if zero.
 	RunsPerTrial int
 
-	// Dial makes a connected pair.
+	// MaxSizeBytes is the most that a run transfers here, whatever the plan's SizeBytes; no limit if zero.
+	MaxSizeBytes int64
+
+	// Dial makes a connected pair. If a transport has a method Heal(), it has faults, and Heal switches them off: a run
+	// in which nothing moves any more is healed, and must then go on.
 	Dial func(seed uint64) (client, server net.Conn, err error)
 
 	// sendBuffer is the size in bytes of the send buffers, if the network is a membio.Pipe.
@@ -46,12 +47,19 @@ const (
 
 	// A TCP sender that has missed a window update asks again after 200 ms, then after 400 (RFC 9293 3.8.6.1).
 	tcpStall = time.Second
+
+	// With the smallest buffers some segments are dropped for their overhead, and are sent again after 200 ms, 400 ms
+	// and so on.
+	minTCPStall = 4 * time.Second
 )
 
 // smallTCPBuffer is for SO_SNDBUF and SO_RCVBUF; Linux doubles it. The smallest that Linux allows, 2304 for receiving, is
 // too small: on a busy machine a segment then often exceeds the buffer with its overhead and is dropped, and the
 // connection crawls from one window probe to the next, some hundred bytes a second, without being blocked.
 const smallTCPBuffer = 4096
+
+// leastTCPBuffer is below what Linux gives at least: 4608 bytes for sending and 2304 for receiving.
+const leastTCPBuffer = 1 << 10
 
 // The pipes' buffers hold less than the ticket of scenario huge-ticket and the answers of key-update-flood, and more
 // than a whole handshake.
@@ -64,23 +72,35 @@ const (
 // Networks returns the networks built in.
 func Networks() []Network {
 	buffered := membio.PipeSide{SendBuffer: pipeSendBuffer, ReceiveBuffer: pipeReceiveBuffer, MaxSegment: pipeSegment}
+	strict := membio.PipeOptions{A: buffered, B: buffered, RSTDiscardsReceived: true}
 	return []Network{
 		{
 			Name:       "tcp",
 			About:      "kernel TCP on 127.0.0.1 with the buffers that the system gives",
 			StallAfter: tcpStall,
-			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(0) },
+			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(0, 0) },
 		},
 		{
 			Name:       "tcp-small",
 			About:      "kernel TCP on 127.0.0.1 with small buffers, SO_SNDBUF and SO_RCVBUF of 4096 bytes",
 			StallAfter: tcpStall,
-			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(smallTCPBuffer) },
+			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(smallTCPBuffer, smallTCPBuffer) },
+		},
+		{
+			Name:         "tcp-sweep",
+			About:        "kernel TCP on 127.0.0.1; the seed chooses either buffer, from the least that the system gives to 16 KiB",
+			StallAfter:   minTCPStall,
+			MaxSizeBytes: 128 << 10,
+			Dial: func(seed uint64) (net.Conn, net.Conn, error) {
+				random := rand.New(rand.NewPCG(seed, 0))
+				size := func() int { return leastTCPBuffer << random.IntN(5) }
+				return dialTCP(size(), size())
+			},
 		},
 		pipe(Network{
 			Name:  "pipe-strict",
 			About: "in memory; a reset discards what was received and not yet read, as RFC 1122 allows",
-		}, membio.PipeOptions{A: buffered, B: buffered, RSTDiscardsReceived: true}),
+		}, strict),
 		pipe(Network{
 			Name:  "pipe-linux",
 			About: "in memory; a reset discards only what its sender had not sent yet, as Linux does",
@@ -89,6 +109,24 @@ func Networks() []Network {
 			Name:  "lockstep",
 			About: "in memory, without any buffer: a write lasts until the peer has read it",
 		}, membio.PipeOptions{}),
+		segments(Network{
+			Name:         "segments",
+			About:        "as pipe-strict, in segments of which the seed chooses the most: 1 to 256 bytes",
+			MaxSizeBytes: 128 << 10,
+		}, strict),
+		faulty(Network{
+			Name:         "trickle",
+			About:        "as pipe-strict; a read or write moves one byte at a time",
+			MaxSizeBytes: 48 << 10,
+		}, strict, func(conn *faultConn, _ *rand.Rand) {
+			conn.trickle = true
+		}),
+		faulty(Network{
+			Name:  "clogged",
+			About: "as pipe-strict; now and then a direction accepts nothing until the peer waits, has done a few calls, or nothing moves",
+		}, strict, func(conn *faultConn, random *rand.Rand) {
+			conn.clog = newBlockage(random.Uint64(), random.Uint64())
+		}),
 		grantedNetwork(),
 	}
 }
@@ -114,32 +152,37 @@ func pipe(n Network, options membio.PipeOptions) Network {
 	return n
 }
 
-// dialTCP connects two sockets whose send and receive buffers have the given size in bytes, or the system's own if it is
-// zero. The sizes must be set before the connection is made: the first window follows from them.
-func dialTCP(buffer int) (client, server net.Conn, err error) {
-	control := func(_, _ string, c syscall.RawConn) error {
-		if buffer == 0 {
-			return nil
-		}
-		var failed error
-		err := c.Control(func(fd uintptr) { failed = setBuffers(fd, buffer) })
-		return errors.Join(err, failed)
+// maxSmallSegment is the largest segment of network segments, in bytes.
+const maxSmallSegment = 256
+
+// segments completes a network whose transports are pipes with segments of which the seed chooses the largest.
+func segments(n Network, options membio.PipeOptions) Network {
+	n.StallAfter = pipeStall
+	n.sendBuffer = options.A.SendBuffer
+	n.Dial = func(seed uint64) (net.Conn, net.Conn, error) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		options := options
+		options.Seed = seed
+		options.A.MaxSegment = 1 + random.IntN(maxSmallSegment)
+		options.B.MaxSegment = 1 + random.IntN(maxSmallSegment)
+		client, server := membio.Pipe(options)
+		return client, server, nil
 	}
-	config := net.ListenConfig{Control: control}
-	ln, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, fmt.Errorf("torture: no loopback listener: %w", err)
+	return n
+}
+
+// faulty completes a network whose transports are pipes with faults, which follow from the seed.
+func faulty(n Network, options membio.PipeOptions, spoil func(*faultConn, *rand.Rand)) Network {
+	n.StallAfter = pipeStall
+	n.sendBuffer = options.A.SendBuffer
+	n.Dial = func(seed uint64) (net.Conn, net.Conn, error) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		options := options
+		options.Seed = seed
+		client, server := newFaultPipe(options)
+		spoil(client, random)
+		spoil(server, random)
+		return client, server, nil
 	}
-	defer ln.Close()
-	dialer := net.Dialer{Control: control}
-	client, err = dialer.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		return nil, nil, fmt.Errorf("torture: no loopback connection: %w", err)
-	}
-	server, err = ln.Accept()
-	if err != nil {
-		client.Close()
-		return nil, nil, fmt.Errorf("torture: no loopback connection: %w", err)
-	}
-	return client, server, nil
+	return n
 }

@@ -154,5 +154,8 @@ func (j job) run(ctx context.Context, label string) (out result, program string,
 	}
 	t.label = label
 	out, err = t.run(ctx)
+	c := j.c
+	c.Program = t.program
+	j.row.exhibit.offer(t, j.at, c, out.verdict, err)
 	return out, t.program, err
 }

@@ -18,8 +18,6 @@ const (
 	serverSide = 1
 )
 
-var sideNames = [2]string{"client", "server"}
-
 // An op is one call of an application, or a few.
 type op struct {
 	kind opKind

@@ -6,6 +6,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"time"
+
+	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
 // A player plays one side of a program over a stream, and keeps what the application is told.
@@ -55,7 +57,9 @@ const (
 // play is the side's script.
 func (p *player) play() {
 	conn := p.make(p.transport)
+	p.step(conn, "handshake")
 	p.log.handshake = p.result(0, conn.Handshake())
+	p.step(conn, "")
 	if p.log.handshake.kind == succeeded {
 		p.transport.do(callBegin, nil)
 		p.playOps(conn)
@@ -72,11 +76,29 @@ func (p *player) playOps(conn Conn) {
 		if p.stopped() {
 			return
 		}
+		p.step(conn, o.String())
 		r := p.do(conn, o)
+		p.step(conn, "")
 		p.log.ops = append(p.log.ops, r)
 		if r.kind == failed || r.kind == blocked {
 			return
 		}
+	}
+}
+
+// step takes down on tape that a step begins, or, if it has no name, has ended; and what the stream's layer holds now.
+func (p *player) step(conn Conn, name string) {
+	tape := p.transport.schedule.tape
+	if tape == nil {
+		return
+	}
+	if name != "" {
+		tape.step(p.side, name)
+	}
+	if engine, ok := conn.(*engineConn); ok {
+		tape.layer(p.side, engine.engine.Stats())
+	} else if stats, ok := tlsstream.StatsOf(conn); ok {
+		tape.layer(p.side, stats)
 	}
 }
 
@@ -124,6 +146,7 @@ func (p *player) do(conn Conn, o op) opResult {
 		p.transport.SetLinger(0)
 	}
 	p.log.cut = !p.log.finished
+	p.transport.schedule.tape.closes(p.side, entryClose)
 	return p.result(0, p.transport.Close())
 }
 

@@ -27,7 +27,8 @@ func TestPuppetSpeaksTLS(t *testing.T) {
 	allRead := make(chan struct{})
 	go func() {
 		defer a.Close()
-		p := newPuppet(a, clientConfig, 1000)
+		p := newPuppet(a, clientConfig)
+		p.updateEvery = 1000
 		if err := p.Handshake(); err != nil {
 			failed <- err
 			return

@@ -67,6 +67,7 @@ func play(ctx context.Context, c Case, scenario *Scenario, network *Network, sta
 	watch := newLeakWatch()
 	t.label = watch.label(c)
 	out, err := t.run(ctx)
+	transcript := t.transcript()
 	if err != nil {
 		return nil, false, err
 	}
@@ -76,7 +77,7 @@ func play(ctx context.Context, c Case, scenario *Scenario, network *Network, sta
 		}
 	}
 	c.Program = t.program
-	played = &Played{Case: c, Verdict: out.verdict, Client: out.client.exported(), Server: out.server.exported()}
+	played = &Played{Case: c, Verdict: out.verdict, Client: out.client.exported(), Server: out.server.exported(), Transcript: transcript}
 	return played, out.repeatable, nil
 }
 

@@ -25,7 +25,7 @@ type Row struct {
 	MustFail bool `json:"must_fail"`
 	Blind    bool `json:"blind"`
 
-	// Verdict is the gravest class among the trials. It is one that is neither OK nor a failure only if no trial was OK.
+	// Verdict is the gravest class among the trials. It is Undetermined or Skipped only if all of them are.
 	Verdict Class `json:"verdict"`
 
 	// Counts says how many trials ended in each class. A class that none ended in is missing.
@@ -40,8 +40,14 @@ type Row struct {
 	WrongErrorRuns   int   `json:"wrong_error_runs"`
 	MedianLostBytes  int64 `json:"median_lost_bytes"` // of LostRuns
 
-	// FirstFailure is the first trial with the row's verdict; nil if that is OK.
+	// Reason says of a row that did not fail why its verdict is not OK.
+	Reason string `json:"reason,omitempty"`
+
+	// FirstFailure is the first trial with the row's verdict; nil if none failed.
 	FirstFailure *Failure `json:"first_failure"`
+
+	// Exhibit shows the first failure, or the first trial if there is none, event by event; nil if no transcript was made.
+	Exhibit *Exhibit `json:"exhibit,omitempty"`
 }
 
 // A Failure is one trial that did not end well.

@@ -22,7 +22,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 func (r *Row) verdictText() string {
 	switch {
 	case r.Verdict == Skipped:
-		return r.FirstFailure.Verdict.String()
+		return r.Verdict.String() + ": " + r.Reason
 	case r.Blind:
 		return "blind: it had to fail"
 	case r.Role == Control && r.Verdict.failed():

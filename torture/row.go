@@ -14,8 +14,12 @@ type row struct {
 	counts map[Class]int
 	lost   []int64 // bytes, of the first maxRemembered trials that lost any
 
-	first   *Failure // of the gravest class so far; nil if all were OK
+	first   *Failure // of the gravest class so far; nil if none failed
 	firstAt place
+
+	exhibit exhibit
+
+	reason string // of one of the trials that did not fail, and were not simply OK
 
 	// graver has the labels of the trials whose verdict a leak would not change, maxRemembered of them at most.
 	graver map[string]bool
@@ -59,9 +63,12 @@ func (r *row) addLeak(l leak) {
 	r.note(place{index: l.c.Trial}, l.c, l.verdict)
 }
 
-// note keeps the first of the gravest trials.
+// note keeps the first of the gravest failures.
 func (r *row) note(at place, c Case, v Verdict) {
-	if v.Class == OK || r.first != nil && (v.Class < r.first.Class || v.Class == r.first.Class && !at.before(r.firstAt)) {
+	if !v.Class.failed() && v.Detail != "" && (r.reason == "" || v.Detail < r.reason) {
+		r.reason = v.Detail
+	}
+	if !v.Class.failed() || r.first != nil && (v.Class < r.first.Class || v.Class == r.first.Class && !at.before(r.firstAt)) {
 		return
 	}
 	r.first, r.firstAt = &Failure{Trial: at.index, Case: c, Verdict: v}, at
@@ -83,6 +90,9 @@ func (r *row) report() Row {
 		WrongErrorRuns:   r.counts[WrongError],
 		UndeterminedRuns: r.counts[Undetermined],
 		Counts:           make(map[Class]int),
+		Exhibit:          r.exhibit.kept,
+		FirstFailure:     r.first,
+		Reason:           r.reason,
 	}
 	for class, n := range r.counts {
 		if n > 0 {
@@ -90,8 +100,15 @@ func (r *row) report() Row {
 			sum.Trials += n
 		}
 	}
-	if r.first != nil && (r.first.Class.failed() || r.counts[OK] == 0) {
-		sum.Verdict, sum.FirstFailure = r.first.Class, r.first
+	switch {
+	case r.first != nil:
+		sum.Verdict = r.first.Class
+	case r.counts[Undetermined] == sum.Trials:
+		sum.Verdict = Undetermined
+	case r.counts[Skipped] == sum.Trials:
+		sum.Verdict = Skipped
+	case r.counts[Limited] > 0:
+		sum.Verdict = Limited
 	}
 	if len(r.lost) > 0 {
 		slices.Sort(r.lost)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -153,12 +154,15 @@ func (p *Plan) rows() []*row {
 					continue
 				}
 				add := func(stack *Stack, role Role) {
+					if slices.Contains(stack.Except, scenario.Name) {
+						return
+					}
 					rows = append(rows, &row{
 						scenario: scenario,
 						network:  &p.Networks[j],
 						stack:    stack,
 						role:     role,
-						mustFail: role == Control && p.SizeBytes >= on.MinSize,
+						mustFail: role == Control && !on.ControlPasses && p.SizeBytes >= on.MinSize,
 						trials:   p.trials(scenario, &p.Networks[j]),
 					})
 				}

@@ -14,6 +14,9 @@ type Scenario struct {
 	// About describes the scenario in one line.
 	About string
 
+	// Reports are the upstream reports of the fault that it reproduces, such as "curl/curl#6149".
+	Reports []string
+
 	// Threat is what a stack that fails suffers.
 	Threat Threat
 
@@ -48,8 +51,9 @@ type Scenario struct {
 type Threat string
 
 const (
-	DataLoss Threat = "data-loss"
-	Blocking Threat = "deadlock"
+	DataLoss    Threat = "data-loss"
+	Blocking    Threat = "deadlock"
+	FalseReport Threat = "false-report" // a side is told of success or failure, and the opposite is true
 )
 
 // On is a network that a scenario runs on.
@@ -59,6 +63,28 @@ type On struct {
 	// MinSize is the size in bytes from which stock crypto/tls fails there in nearly every run. In a plan of a smaller
 	// size its failure is not demanded.
 	MinSize int64
+
+	// ControlPasses is set where stock crypto/tls is right to pass: there the scenario finds no fault of it, but sees
+	// to it that the stack under test does no worse.
+	ControlPasses bool
+}
+
+// on lists networks where stock crypto/tls fails in plans of at least minSize bytes.
+func on(minSize int64, networks ...string) []On {
+	var list []On
+	for _, name := range networks {
+		list = append(list, On{Network: name, MinSize: minSize})
+	}
+	return list
+}
+
+// alsoOn lists networks where stock crypto/tls passes.
+func alsoOn(networks ...string) []On {
+	var list []On
+	for _, name := range networks {
+		list = append(list, On{Network: name, ControlPasses: true})
+	}
+	return list
 }
 
 // Scenarios returns the scenarios built in.
@@ -66,12 +92,33 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		upload(),
 		uploadFastReader(),
+		uploadNoCloseNotify(),
 		uploadClientCert(),
 		uploadLateTicket(),
+		resumeThenUpload(),
+		tlsOverTLS(),
 		uploadKeyUpdate(),
 		keyUpdateFlood(),
+		keyUpdateBothSides(),
 		hugeTicket(),
+		manyTickets(),
+		requestThenResponse(),
+		earlyResponse(),
+		earlyClose(),
+		pingPong(),
+		bothWriteFirst(),
+		halfClose(),
+		closeRace(),
+		download(),
+		abortMidDownload(),
+		truncatedDownload(),
+		truncatedRecord(),
+		vanishAtByte(),
+		readDeadline(),
+		writeDeadline(),
 		lockstepHandshake(),
+		limitCloseNotify(),
+		limitRecord(),
 		randomOps(),
 	}
 }

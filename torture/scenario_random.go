@@ -18,7 +18,7 @@ func randomOps() Scenario {
 		Name:         "random-ops",
 		About:        "both sides play a small program, first all of the smallest and then random ones, and the run must end as it does over plain TCP",
 		Threat:       DataLoss,
-		On:           []On{{"granted", 0}},
+		On:           []On{{Network: grantedName}},
 		TrialsPerRun: 64,
 		random:       true,
 		shrink:       shrinkProgram,
@@ -152,21 +152,22 @@ func (t *trial) playGranted(g granted) (*schedule, Verdict) {
 	// Half of the clients are not of the stack under test: as most programs, they read no further than they need to.
 	foreign := t.seed%2 == 1
 	var lenient [2]bool
-	over := streams{coroutines: t.stack.single && !foreign, tap: t.tap}
+	over := streams{coroutines: t.stack.single && !foreign, tape: t.tape}
 	over.make[serverSide] = func(conn *grantedConn, _ *playLog) Conn {
-		made := t.stack.Server(conn, t.serverConfig)
+		made := t.stack.Server(newMeteredGranted(conn), t.serverConfig)
 		_, lenient[serverSide] = made.(*tls.Conn)
 		return made
 	}
 	over.make[clientSide] = func(conn *grantedConn, _ *playLog) Conn {
 		if foreign {
 			lenient[clientSide] = true
-			return tls.Client(&exactReader{Conn: conn}, t.clientConfig)
+			return tls.Client(&exactReader{Conn: newMeteredGranted(conn)}, t.clientConfig)
 		}
-		made := t.stack.Client(conn, t.clientConfig)
+		made := t.stack.Client(newMeteredGranted(conn), t.clientConfig)
 		_, lenient[clientSide] = made.(*tls.Conn)
 		return made
 	}
 	schedule, end := over.play(g, randomPolicy{rand.New(rand.NewPCG(g.seed, 0))})
+	t.ending = end.events()
 	return schedule, g.judge(end, lenient)
 }

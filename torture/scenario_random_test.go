@@ -2,7 +2,6 @@ package torture
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -81,32 +80,6 @@ func TestManyProgramsTellStockFromTCP(t *testing.T) {
 	}
 }
 
-// A wireLog lists what both sides wrote and when they closed: the direction, and the length of each record.
-type wireLog struct {
-	events []string
-	left   [2]int // of the record that is being written
-	header [2][]byte
-}
-
-func (l *wireLog) tap(side int, kind callKind, p []byte) {
-	if kind != callWrite {
-		l.events = append(l.events, sideNames[side]+" "+string(kind))
-	}
-	for len(p) > 0 {
-		n := min(len(p), l.left[side])
-		l.left[side] -= n
-		p = p[n:]
-		n = min(len(p), frameHeader-len(l.header[side]))
-		l.header[side] = append(l.header[side], p[:n]...)
-		p = p[n:]
-		if h := l.header[side]; len(h) == frameHeader {
-			l.left[side] = int(h[3])<<8 | int(h[4])
-			l.header[side] = nil
-			l.events = append(l.events, fmt.Sprintf("%s %d %d", sideNames[side], h[0], l.left[side]))
-		}
-	}
-}
-
 // The same seed gives the same verdict and the same records in the same order, however the machine schedules.
 func TestSameSeedSameTranscript(t *testing.T) {
 	const repeats, programs = 100, 4
@@ -116,24 +89,22 @@ func TestSameSeedSameTranscript(t *testing.T) {
 			t.Parallel()
 			for i := range programs {
 				index := 2000 + 2*i + 1 // random ones
-				play := func() (Verdict, []string) {
-					var log wireLog
+				play := func() (Verdict, Transcript) {
 					trial := randomTrial(t, &stack, id, index)
-					trial.tap = log.tap
 					out, err := trial.run(t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
-					return out.verdict, log.events
+					return out.verdict, trial.transcript()
 				}
-				verdict, events := play()
-				if len(events) < 5 {
-					t.Fatalf("program %d: only %q", index, events)
+				verdict, transcript := play()
+				if len(transcript) < 10 {
+					t.Fatalf("program %d: only %v", index, transcript)
 				}
 				for range repeats - 1 {
 					againVerdict, again := play()
-					if diff := cmp.Diff(verdict, againVerdict) + cmp.Diff(events, again); diff != "" {
-						t.Fatalf("program %d: (-once +again)\n%s", index, diff)
+					if diff := cmp.Diff(verdict, againVerdict) + transcript.Diff(again); diff != "" {
+						t.Fatalf("program %d: %s", index, diff)
 					}
 				}
 			}

@@ -79,7 +79,7 @@ const maxCalls = 1 << 20
 
 // A schedule is one granted run.
 type schedule struct {
-	wire   *wire
+	wire   *socketPair
 	actors [2]actor
 	policy policy
 	clock  atomic.Int64 // virtual, in nanoseconds
@@ -91,8 +91,8 @@ type schedule struct {
 	// stopped is set when the run was a deadlock. From then on every call fails.
 	stopped atomic.Bool
 
-	// tap, if not nil, sees what the wire has taken, at the end of each write, and when a side closes.
-	tap func(side int, kind callKind, p []byte)
+	// tape, if not nil, takes down where the sides stand in a deadlock, and nothing after that.
+	tape *tape
 }
 
 // run has both sides run to their ends. stuck is where they stand if they do not come to it.
@@ -213,13 +213,9 @@ func (s *schedule) grant(side int) {
 			c.err = os.ErrDeadlineExceeded
 		}
 	case callCloseWrite:
-		if c.err = s.wire.closeWrite(side); c.err == nil {
-			s.observe(side, c.kind, nil)
-		}
+		c.err = s.wire.closeWrite(side)
 	case callClose:
-		if c.err = s.wire.close(side); c.err == nil {
-			s.observe(side, c.kind, nil)
-		}
+		c.err = s.wire.close(side)
 	}
 	if c.err != nil && c.err != io.EOF {
 		c.err = &net.OpError{Op: string(c.kind), Net: "granted", Err: c.err}
@@ -230,18 +226,19 @@ func (s *schedule) grant(side int) {
 func (s *schedule) endWrite(side int, c *call) {
 	left, err := s.wire.endWrite(side)
 	c.n, c.err = len(c.buf)-left, err
-	s.observe(side, c.kind, c.buf[:c.n])
-}
-
-func (s *schedule) observe(side int, kind callKind, p []byte) {
-	if s.tap != nil {
-		s.tap(side, kind, p)
-	}
 }
 
 // stop ends both sides after a deadlock: each call fails from now on.
 func (s *schedule) stop() error {
 	s.stopped.Store(true)
+	if s.tape != nil {
+		for side, c := range s.at {
+			if c != nil {
+				s.tape.stuck(side, "waits in "+string(c.kind))
+			}
+		}
+		s.tape.stop()
+	}
 	for range maxCalls {
 		for side, c := range s.at {
 			if c != nil {

@@ -95,6 +95,31 @@ type grantedAddr string
 func (grantedAddr) Network() string  { return "granted" }
 func (a grantedAddr) String() string { return string(a) }
 
+// A meteredGranted is a grantedConn whose calls are taken down on tape.
+type meteredGranted struct {
+	*grantedConn
+	*meter
+}
+
+// newMeteredGranted puts conn under the tape of its schedule.
+func newMeteredGranted(conn *grantedConn) meteredGranted {
+	c := meteredGranted{conn, &meter{tape: conn.schedule.tape, side: conn.side}}
+	if tape := conn.schedule.tape; tape != nil {
+		tape.transports[conn.side] = c
+	}
+	return c
+}
+
+// waits is known: whoever asks is the only one that runs, so nobody else is inside a call that goes on.
+func (c meteredGranted) waits() (waits, known bool) { return false, true }
+
+func (c meteredGranted) full() bool { return len(c.schedule.wire.ends[c.grantedConn.side].offer) > 0 }
+
+func (c meteredGranted) Read(p []byte) (int, error)  { return c.read(c.grantedConn.Read, p) }
+func (c meteredGranted) Write(p []byte) (int, error) { return c.write(c.grantedConn.Write, p) }
+func (c meteredGranted) CloseWrite() error           { return c.end(c.grantedConn.CloseWrite, entryFIN) }
+func (c meteredGranted) Close() error                { return c.end(c.grantedConn.Close, entryClose) }
+
 // A coroutine is the actor of a side that has no goroutines: it runs on the schedule's own.
 type coroutine struct {
 	resume func() (*call, bool)

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// A wire is a TCP connection as a state machine: what a call does, and whether it would block, is computed, and nothing
+// A socketPair is a TCP connection as a state machine: what a call does, and whether it would block, is computed, and nothing
 // waits. The rules are those of membio.Pipe, and TestWireKeepsTheRulesOfThePipe holds it to them.
-type wire struct {
+type socketPair struct {
 	ends [2]wireEnd
 	wireOptions
 
@@ -61,8 +61,8 @@ func (q *queue) drop(n int) {
 	}
 }
 
-func newWire(o wireOptions) *wire {
-	w := &wire{wireOptions: o}
+func newWire(o wireOptions) *socketPair {
+	w := &socketPair{wireOptions: o}
 	if o.maxSegment > 0 {
 		w.segment = rand.New(rand.NewPCG(o.seed, 0))
 	}
@@ -70,7 +70,7 @@ func newWire(o wireOptions) *wire {
 }
 
 // readable reports whether a read returns at once, and why if that is for an end.
-func (w *wire) readable(side int) (ok bool, end error) {
+func (w *socketPair) readable(side int) (ok bool, end error) {
 	end = nil
 	e, peer := &w.ends[side], &w.ends[1-side]
 	switch {
@@ -87,7 +87,7 @@ func (w *wire) readable(side int) (ok bool, end error) {
 }
 
 // read is to be called when readable has said so.
-func (w *wire) read(side int, p []byte) (int, error) {
+func (w *socketPair) read(side int, p []byte) (int, error) {
 	_, end := w.readable(side)
 	if end != nil {
 		if end != io.EOF && end != net.ErrClosed {
@@ -118,7 +118,7 @@ func (w *wire) read(side int, p []byte) (int, error) {
 }
 
 // startWrite offers p to the peer. The write is over when wrote says so.
-func (w *wire) startWrite(side int, p []byte) {
+func (w *socketPair) startWrite(side int, p []byte) {
 	w.ends[side].offer = p
 	if w.writeError(side) == nil {
 		w.push(side)
@@ -126,12 +126,12 @@ func (w *wire) startWrite(side int, p []byte) {
 }
 
 // wrote reports whether the write in progress is over.
-func (w *wire) wrote(side int) bool {
+func (w *socketPair) wrote(side int) bool {
 	return len(w.ends[side].offer) == 0 || w.writeError(side) != nil
 }
 
 // endWrite ends the write in progress, and returns how many bytes were not taken.
-func (w *wire) endWrite(side int) (left int, err error) {
+func (w *socketPair) endWrite(side int) (left int, err error) {
 	e := &w.ends[side]
 	left, e.offer = len(e.offer), nil
 	if left > 0 {
@@ -142,7 +142,7 @@ func (w *wire) endWrite(side int) (left int, err error) {
 	return left, err
 }
 
-func (w *wire) writeError(side int) error {
+func (w *socketPair) writeError(side int) error {
 	switch e := &w.ends[side]; {
 	case e.isClosed:
 		return net.ErrClosed
@@ -155,7 +155,7 @@ func (w *wire) writeError(side int) error {
 }
 
 // push moves what a side has written as far as there is room.
-func (w *wire) push(side int) {
+func (w *socketPair) push(side int) {
 	e, peer := &w.ends[side], &w.ends[1-side]
 	if peer.isClosed && w.arriving(side) {
 		room := w.sendBuffer - e.send.len() + w.receiveBuffer - peer.recv.len()
@@ -191,17 +191,17 @@ func (e *wireEnd) offered() []byte {
 func (e *wireEnd) finArrived() bool { return e.fin && !e.broken && e.send.len() == 0 }
 
 // arriving reports whether the window lets bytes of the side through that have not reached the peer's queue.
-func (w *wire) arriving(side int) bool {
+func (w *socketPair) arriving(side int) bool {
 	e, peer := &w.ends[side], &w.ends[1-side]
 	return e.send.len()+len(e.offered()) > 0 && (w.receiveBuffer == 0 || peer.recv.len() < w.receiveBuffer)
 }
 
-func (w *wire) over() bool {
+func (w *socketPair) over() bool {
 	return w.reset || w.ends[0].finArrived() && w.ends[1].finArrived()
 }
 
 // close is close(2): see membio.PipeConn.Close.
-func (w *wire) close(side int) error {
+func (w *socketPair) close(side int) error {
 	e, peer := &w.ends[side], &w.ends[1-side]
 	if e.isClosed {
 		return net.ErrClosed
@@ -220,7 +220,7 @@ func (w *wire) close(side int) error {
 }
 
 // closeWrite is shutdown(2) of the sending half.
-func (w *wire) closeWrite(side int) error {
+func (w *socketPair) closeWrite(side int) error {
 	switch e := &w.ends[side]; {
 	case e.isClosed:
 		return net.ErrClosed
@@ -233,7 +233,7 @@ func (w *wire) closeWrite(side int) error {
 }
 
 // sendReset sends an RST to the side's peer, and ends the connection for both.
-func (w *wire) sendReset(side int) {
+func (w *socketPair) sendReset(side int) {
 	for i := range w.ends {
 		// tcp_reset in net/ipv4/tcp_input.c: in CLOSE_WAIT, after the peer's FIN and before its own, it is EPIPE.
 		w.ends[i].resetErr = syscall.ECONNRESET

@@ -27,8 +27,12 @@ type side struct {
 
 	step atomic.Pointer[string]
 
+	stuck bool // the trial was stopped while the script waited
+
 	told told          // valid once done is closed
 	done chan struct{} // the script has returned and the transport is closed
+
+	arrived chan struct{} // closed by meet
 }
 
 const (
@@ -52,6 +56,7 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 		in:        rand.NewChaCha8(in),
 		inSeed:    in,
 		done:      make(chan struct{}),
+		arrived:   make(chan struct{}),
 	}
 	s.step.Store(new("start"))
 	return s
@@ -61,16 +66,17 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 func (s *side) play(script func(*side) error) {
 	defer close(s.done)
 	defer s.transport.Close()
-	s.told.err = script(s)
+	s.told.err = s.caught(func() error { return script(s) })
 	if s.told.err != nil && s.conn != nil {
 		// An application that meets an error closes. What that says adds nothing to the first error.
-		s.do(closeStep, s.conn.Close)
+		s.caught(func() error { return s.do(closeStep, s.conn.Close) })
 	}
 }
 
 // do runs one step.
 func (s *side) do(step string, f func() error) error {
-	s.step.Store(&step)
+	s.enter(step)
+	defer s.leave()
 	if err := f(); err != nil {
 		return stepError(step, err)
 	}
@@ -139,8 +145,9 @@ var errCorrupted = errors.New("read bytes that were not sent")
 
 // read does one Read and compares what it returned with what the peer must have sent.
 func (s *side) read(buf []byte) (n int, err error) {
-	s.step.Store(new("read"))
+	s.enter("read")
 	n, err = s.conn.Read(buf)
+	s.leave()
 	expected := make([]byte, n)
 	s.in.Read(expected)
 	if bytes.Equal(buf[:n], expected) {

@@ -14,7 +14,16 @@ func TestStdlibFailsEveryScenarioOnEveryNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	passes := make(map[[2]string]bool)
+	for _, s := range Scenarios() {
+		for _, on := range s.On {
+			passes[[2]string{s.Name, on.Network}] = on.ControlPasses
+		}
+	}
 	for _, row := range report.Rows {
+		if row.Verdict == Skipped || passes[[2]string{row.Scenario, row.Network}] {
+			continue
+		}
 		if row.Verdict == OK {
 			t.Errorf("%s over %s: crypto/tls passes", row.Scenario, row.Network)
 		}

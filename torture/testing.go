@@ -41,7 +41,7 @@ func TestStack(t *testing.T, s Stack) {
 			}
 			for i := range report.Rows {
 				if row := &report.Rows[i]; row.Verdict == Skipped {
-					t.Logf("%s: %s: %v", row.Network, row.Stack, row.FirstFailure.Verdict)
+					t.Logf("%s: %s: %v: %s", row.Network, row.Stack, row.Verdict, row.Reason)
 				}
 			}
 			for _, complaint := range report.complaints() {

@@ -25,8 +25,8 @@ type trial struct {
 	// puts it here.
 	program string
 
-	// tap, if not nil, sees what a program's sides write, and when they close.
-	tap func(side int, kind callKind, p []byte)
+	// ending is what a scenario that plays by itself has to say of the end, for the transcript.
+	ending []Event
 
 	// The scenario's setup may change these.
 	identity     *identity
@@ -37,6 +37,7 @@ type trial struct {
 
 	transports     []net.Conn // the client's and the server's, as the network made them
 	client, server *side
+	tape           *tape
 
 	// stopped is closed when the run has to end, for whatever reason, before its transports are closed.
 	stopped chan struct{}
@@ -52,7 +53,11 @@ type result struct {
 
 // run plays the trial and judges it. Its error says that the trial could not be played.
 func (t *trial) run(ctx context.Context) (result, error) {
+	if most := t.network.MaxSizeBytes; most > 0 {
+		t.size = min(t.size, most)
+	}
 	t.serverConfig, t.clientConfig = t.identity.configs()
+	t.record()
 	if t.scenario.setup != nil {
 		t.scenario.setup(t)
 	}
@@ -83,6 +88,7 @@ func (t *trial) run(ctx context.Context) (result, error) {
 	t.client.transport.watched().maxRead = t.maxRead
 	t.server.transport.watched().maxRead = t.maxRead
 	t.stopped = make(chan struct{})
+	t.tape.connect(t.client.transport, t.server.transport)
 
 	go labelled(t.label, t.client.name, func() { t.client.play(t.scenario.client) })
 	go labelled(t.label, t.server.name, func() { t.server.play(t.scenario.server) })
@@ -95,6 +101,9 @@ func (t *trial) run(ctx context.Context) (result, error) {
 		return result{verdict: t.worded(Verdict{Class: end.class, Detail: end.detail, Stacks: end.stacks}), abandoned: true}, nil
 	}
 	for _, s := range []*side{t.client, t.server} {
+		if reason, ok := errors.AsType[notHere](s.told.err); ok {
+			return result{verdict: Verdict{Class: Skipped, Detail: reason.Error()}}, nil
+		}
 		if s.told.corrupted {
 			// What a Write that was under way had sent is not counted in sent.
 			s.told.wrongFrom = origin(s.inSeed, s.told.wrong, s.peer.told.sent+chunkBytes)

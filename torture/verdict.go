@@ -14,6 +14,7 @@ type Class int
 const (
 	OK              Class = iota
 	Skipped               // it cannot run on this machine
+	Limited               // what TLS cannot do as TCP does was not done, and nothing else went wrong
 	Undetermined          // plain TCP has no single outcome here, so nothing was judged
 	Slow                  // all ended well, but slower than the network's floor
 	LeakedGoroutine       // all ended well, but a goroutine of the stack was left behind
@@ -29,6 +30,7 @@ const (
 var classNames = [...]string{
 	OK:              "ok",
 	Skipped:         "skipped",
+	Limited:         "limited",
 	Undetermined:    "undetermined",
 	Slow:            "slow",
 	LeakedGoroutine: "leaked-goroutine",

@@ -115,6 +115,7 @@ func (t *trial) watch(ctx context.Context) ending {
 		}
 	}
 	if end.stopped {
+		t.tapeStuck()
 		end.detail += t.client.describe() + ", " + t.server.describe()
 		end.stacks = stacksOf(t.label, goroutines())
 	}

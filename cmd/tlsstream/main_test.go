@@ -83,39 +83,46 @@ func TestJSONDocumentIsAsDocumented(t *testing.T) {
 	}
 
 	type failure struct {
-		Trial     int    `json:"trial"`
-		Class     string `json:"class"`
-		LostBytes int64  `json:"lost_bytes"`
-		Detail    string `json:"detail"`
+		Trial     int     `json:"trial"`
+		Case      string  `json:"case"`
+		Reduced   *string `json:"reduced"`
+		Class     string  `json:"class"`
+		LostBytes int64   `json:"lost_bytes"`
+		Detail    string  `json:"detail"`
 	}
 	type row struct {
-		Scenario        string   `json:"scenario"`
-		Network         string   `json:"network"`
-		Stack           string   `json:"stack"`
-		Role            string   `json:"role"`
-		Threat          string   `json:"threat"`
-		MustFail        bool     `json:"must_fail"`
-		Blind           bool     `json:"blind"`
-		Verdict         string   `json:"verdict"`
-		Trials          int      `json:"trials"`
-		LostRuns        int      `json:"lost_runs"`
-		SilentLossRuns  int      `json:"silent_loss_runs"`
-		CorruptedRuns   int      `json:"corrupted_runs"`
-		DeadlockedRuns  int      `json:"deadlocked_runs"`
-		WrongErrorRuns  int      `json:"wrong_error_runs"`
-		MedianLostBytes int64    `json:"median_lost_bytes"`
-		FirstFailure    *failure `json:"first_failure"`
-		Repeat          string   `json:"repeat"`
+		Scenario         string         `json:"scenario"`
+		Network          string         `json:"network"`
+		Stack            string         `json:"stack"`
+		Role             string         `json:"role"`
+		Threat           string         `json:"threat"`
+		MustFail         bool           `json:"must_fail"`
+		Blind            bool           `json:"blind"`
+		Verdict          string         `json:"verdict"`
+		Counts           map[string]int `json:"counts"`
+		Trials           int            `json:"trials"`
+		UndeterminedRuns int            `json:"undetermined_runs"`
+		LostRuns         int            `json:"lost_runs"`
+		SilentLossRuns   int            `json:"silent_loss_runs"`
+		CorruptedRuns    int            `json:"corrupted_runs"`
+		DeadlockedRuns   int            `json:"deadlocked_runs"`
+		WrongErrorRuns   int            `json:"wrong_error_runs"`
+		MedianLostBytes  int64          `json:"median_lost_bytes"`
+		FirstFailure     *failure       `json:"first_failure"`
+		Repeat           string         `json:"repeat"`
 	}
 	type document struct {
-		Version        int     `json:"version"`
-		ExitStatus     int     `json:"exit_status"`
-		Seed           uint64  `json:"seed"`
-		Runs           int     `json:"runs"`
-		SizeBytes      int64   `json:"size_bytes"`
-		ElapsedSeconds float64 `json:"elapsed_seconds"`
-		Status         string  `json:"status"`
-		Rows           []row   `json:"rows"`
+		Version          int     `json:"version"`
+		ExitStatus       int     `json:"exit_status"`
+		Seed             uint64  `json:"seed"`
+		Runs             int     `json:"runs"`
+		SizeBytes        int64   `json:"size_bytes"`
+		Rounds           int     `json:"rounds"`
+		Trials           int     `json:"trials"`
+		UndeterminedRuns int     `json:"undetermined_runs"`
+		ElapsedSeconds   float64 `json:"elapsed_seconds"`
+		Status           string  `json:"status"`
+		Rows             []row   `json:"rows"`
 	}
 	var got document
 	decoder := json.NewDecoder(&stdout)
@@ -134,13 +141,14 @@ func TestJSONDocumentIsAsDocumented(t *testing.T) {
 		got.Rows[i].MedianLostBytes = 0
 	}
 	want := document{
-		Version: 1, Seed: 3, Runs: 2, SizeBytes: 256 << 10, Status: "clean",
+		Version: 2, Seed: 3, Runs: 2, SizeBytes: 256 << 10, Rounds: 1, Trials: 4, Status: "clean",
 		Rows: []row{
 			{Scenario: "upload", Network: "pipe-linux", Stack: "stdlib", Role: "control", Threat: "data-loss", MustFail: true,
-				Verdict: "silent-loss", Trials: 2, LostRuns: 2, SilentLossRuns: 2, FirstFailure: &failure{Class: "silent-loss"},
-				Repeat: program() + " torture --seed 3 --runs 2 --size 256KiB --scenario upload --network pipe-linux --stack stdlib"},
+				Verdict: "silent-loss", Counts: map[string]int{"silent-loss": 2}, Trials: 2, LostRuns: 2, SilentLossRuns: 2,
+				FirstFailure: &failure{Class: "silent-loss", Case: "upload:pipe-linux:stdlib:size=262144:seed=3:trial=0/2"},
+				Repeat:       program() + " torture replay upload:pipe-linux:stdlib:size=262144:seed=3:trial=0/2"},
 			{Scenario: "upload", Network: "pipe-linux", Stack: "tlsstream", Role: "under-test", Threat: "data-loss",
-				Verdict: "ok", Trials: 2},
+				Verdict: "ok", Counts: map[string]int{"ok": 2}, Trials: 2},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -148,9 +156,29 @@ func TestJSONDocumentIsAsDocumented(t *testing.T) {
 	}
 }
 
-func TestEachStatusHasItsExitStatus(t *testing.T) {
-	want := map[torture.Status]int{torture.Clean: 0, torture.DataFailed: 2, torture.Deadlocked: 3, torture.BlindControl: 4}
-	if diff := cmp.Diff(want, tortureExit); diff != "" {
+func TestEachClassHasAnExitStatusOfItsOwn(t *testing.T) {
+	taken := map[int]string{0: "success", exitError: "error", exitBlind: "blind", exitInterrupted: "interrupted"}
+	for _, class := range torture.Failures() {
+		status := exitOf(torture.StatusOf(class))
+		if other, ok := taken[status]; ok {
+			t.Errorf("%v has exit status %d, as %s has", class, status, other)
+		}
+		taken[status] = class.String()
+	}
+	for status, want := range map[torture.Status]int{torture.Clean: 0, torture.BlindControl: exitBlind, torture.Deadlocked: 3, "unknown": exitError} {
+		if got := exitOf(status); got != want {
+			t.Errorf("%v: exit status %d, want %d", status, got, want)
+		}
+	}
+}
+
+// The help lists the classes in the order in which they apply.
+func TestExitStatusesAreInOrderOfGravity(t *testing.T) {
+	var got []torture.Class
+	for _, e := range verdictExits {
+		got = append(got, e.class)
+	}
+	if diff := cmp.Diff(torture.Failures(), got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/deferredtls/deferredtls/torture"
 )
 
-// formatVersion is that of the JSON document.
-const formatVersion = 1
+// formatVersion is that of the JSON documents.
+const formatVersion = 2
 
 // A document is what --json prints. The help of the command describes it.
 type document struct {
@@ -26,25 +26,29 @@ type documentRow struct {
 	Repeat string `json:"repeat"`
 }
 
-func writeJSON(w io.Writer, flags *tortureFlags, report *torture.Report) error {
-	doc := document{Version: formatVersion, ExitStatus: tortureExit[report.Status], Report: report}
+func writeJSON(w io.Writer, report *torture.Report) error {
+	doc := document{Version: formatVersion, ExitStatus: exitOf(report.Status), Report: report}
 	for _, row := range report.Rows {
-		doc.Rows = append(doc.Rows, documentRow{row, flags.repeat(&row)})
+		doc.Rows = append(doc.Rows, documentRow{row, repeat(&row)})
 	}
+	return encodeJSON(w, doc)
+}
+
+func encodeJSON(w io.Writer, document any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(doc)
+	return encoder.Encode(document)
 }
 
 // writeText prints the table, then what went wrong and how to see it again, and last what it means.
-func writeText(w io.Writer, flags *tortureFlags, report *torture.Report) error {
+func writeText(w io.Writer, report *torture.Report) error {
 	out := &errWriter{w: w}
 	report.WriteTable(out)
-	heading := "\nHow a row failed, and the command that repeats it:\n"
+	heading := "\nHow a row failed, and the command that plays it again:\n"
 	shown := make(map[torture.Threat]bool)
 	for i := range report.Rows {
 		row := &report.Rows[i]
-		if row.FirstFailure == nil {
+		if row.FailedRuns() == 0 {
 			continue
 		}
 		if row.Role == torture.Control {
@@ -54,24 +58,23 @@ func writeText(w io.Writer, flags *tortureFlags, report *torture.Report) error {
 			}
 			shown[row.Threat] = true
 		}
-		fmt.Fprintf(out, "%s%s over %s, %s: %v\n    %s\n", heading, row.Scenario, row.Network, row.Stack, row.FirstFailure.Verdict, flags.repeat(row))
+		fmt.Fprintf(out, "%s%s over %s, %s: %v\n    %s\n", heading, row.Scenario, row.Network, row.Stack, row.FirstFailure.Verdict, repeat(row))
 		heading = ""
 	}
 	fmt.Fprintf(out, "\n")
 	for _, sentence := range report.Summary() {
 		fmt.Fprintln(out, sentence)
 	}
-	fmt.Fprintf(out, "(%.0f s)\n", report.ElapsedSeconds)
+	fmt.Fprintf(out, "(%d runs, %.0f s)\n", report.Trials, report.ElapsedSeconds)
 	return out.err
 }
 
-// repeat is the command that plays a row again; empty for a row without a failure.
-func (flags *tortureFlags) repeat(row *torture.Row) string {
-	if row.FirstFailure == nil {
+// repeat is the command that plays a row's first failure again, reduced if it was; empty for a row without a failure.
+func repeat(row *torture.Row) string {
+	if row.FailedRuns() == 0 {
 		return ""
 	}
-	return fmt.Sprintf(program()+" torture --seed %d --runs %d --size %v --scenario %s --network %s --stack %s",
-		flags.seed, flags.runs, flags.size, row.Scenario, row.Network, row.Stack)
+	return program() + " torture replay " + row.FirstFailure.Smallest().String()
 }
 
 // program is how this program was started: "go run" builds it into a folder of

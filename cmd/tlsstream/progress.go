@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/deferredtls/deferredtls/torture"
@@ -14,25 +15,30 @@ import (
 const (
 	liveInterval  = 100 * time.Millisecond
 	plainInterval = 5 * time.Second
-
-	clearLine = "\r\x1b[K"
 )
 
-// A progress shows how far a plan has come: on one line that is rewritten if w is a terminal, else on a line now and
-// then.
+// A progress shows how far a plan has come: as a bar if w is a terminal, else on a line now and then.
 type progress struct {
-	w        io.Writer
-	terminal *os.File // w, if it is one
-	started  time.Time
-	shown    time.Time
-	last     torture.Progress
+	w       io.Writer
+	bar     *progressbar.ProgressBar // nil if w is no terminal
+	soak    time.Duration            // zero if the plan ends by itself
+	started time.Time
+	shown   time.Time
+	last    torture.Progress
 }
 
-func newProgress(w io.Writer) *progress {
+func newProgress(w io.Writer, soak time.Duration) *progress {
 	now := time.Now()
-	p := &progress{w: w, started: now, shown: now}
+	p := &progress{w: w, soak: soak, started: now, shown: now}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.terminal = f
+		p.bar = progressbar.NewOptions64(-1,
+			progressbar.OptionSetWriter(w),
+			progressbar.OptionSetWidth(24),
+			progressbar.OptionThrottle(liveInterval),
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionClearOnFinish(),
+		)
 	}
 	return p
 }
@@ -40,34 +46,35 @@ func newProgress(w io.Writer) *progress {
 // update is a torture.Plan's Progress.
 func (p *progress) update(now torture.Progress) {
 	p.last = now
-	interval := plainInterval
-	if p.terminal != nil {
-		interval = liveInterval
-	}
-	if time.Since(p.shown) < interval {
+	if p.bar != nil {
+		done, most := int64(now.Done), int64(now.Total)
+		if p.soak > 0 {
+			done, most = int64(min(time.Since(p.started), p.soak)), int64(p.soak)
+		}
+		// The bar ends, and would be drawn no more, when it is full.
+		p.bar.ChangeMax64(most + 1)
+		p.bar.Describe(p.String())
+		p.bar.Set64(done)
 		return
 	}
-	p.shown = time.Now()
-	if p.terminal == nil {
+	if time.Since(p.shown) >= plainInterval {
+		p.shown = time.Now()
 		fmt.Fprintln(p.w, p)
-		return
 	}
-	line := fmt.Sprintf("%v  %s over %s, %s", p, now.Scenario, now.Network, now.Stack)
-	// A line that wraps cannot be rewritten.
-	if width, _, err := term.GetSize(int(p.terminal.Fd())); err == nil && width > 0 {
-		line = line[:min(len(line), width-1)]
-	}
-	io.WriteString(p.w, clearLine+line)
 }
 
-// end removes the live line.
+// end removes the bar.
 func (p *progress) end() {
-	if p.terminal != nil {
-		io.WriteString(p.w, clearLine)
+	if p.bar != nil {
+		p.bar.Clear()
 	}
 }
 
 // String says how far it is.
 func (p *progress) String() string {
-	return fmt.Sprintf("%d of %d runs, %d s", p.last.Done, p.last.Total, int(time.Since(p.started).Seconds()))
+	seconds := int(time.Since(p.started).Seconds())
+	if p.soak > 0 {
+		return fmt.Sprintf("%d runs, %d of %d s", p.last.Done, seconds, int(p.soak.Seconds()))
+	}
+	return fmt.Sprintf("%d of %d runs, %d s", p.last.Done, p.last.Total, seconds)
 }

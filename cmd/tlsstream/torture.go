@@ -6,57 +6,15 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/deferredtls/deferredtls/torture"
 )
 
-const tortureHelp = `Torture plays uploads and other exchanges against TLS stacks, over kernel TCP and
-over in-memory pipes with TCP's rules, and counts what is lost and who blocks.
-
-The stack "stdlib" is stock crypto/tls. It fails all of this, and runs as a control:
-where it does not fail, the row is blind and proves nothing. If it is the only stack
-chosen, it is the one under test.
-
-Scenarios:
-%s
-Networks:
-%s
-Exit status, the first that applies:
-  %d  a stack under test lost or corrupted data, or reported a failure where all had arrived
-  %d  a stack under test blocked for ever
-  %d  a control that must fail did not
-  %d  wrong usage, or an internal error
-  %d  interrupted
-  0  none of these
-
-With --json the result is one JSON document on standard output:
-  version               of this format: 1
-  exit_status           as above
-  status                clean, data-failed, deadlocked or blind-control
-  seed, runs, size_bytes, elapsed_seconds
-  rows[]                one for each scenario, network and stack:
-    scenario, network, stack
-    role                under-test or control
-    threat              data-loss or deadlock: what a bad stack suffers in this scenario
-    must_fail, blind    a control that has to fail here, and did not
-    verdict             the gravest of ok, deadlock, wrong-error, lost, silent-loss, corrupted
-    trials              what the counts below are counted of; a sweep has several for each run
-    lost_runs           bytes are missing; silent_loss_runs of them with success reported
-    corrupted_runs, deadlocked_runs, wrong_error_runs
-    median_lost_bytes   of the lost runs
-    first_failure       null, or: trial, class, lost_bytes, detail
-    repeat              the command that repeats the row; empty if nothing failed
-Fields may be added; none is renamed or removed within a version.`
-
-// Exit statuses by the report's status.
-var tortureExit = map[torture.Status]int{
-	torture.Clean:        0,
-	torture.DataFailed:   2,
-	torture.Deadlocked:   3,
-	torture.BlindControl: 4,
-}
+// reducedRows is how many failing rows get a case that is as small as possible.
+const reducedRows = 4
 
 // tortureFlags are the flags of the command as the user gave them.
 type tortureFlags struct {
@@ -66,32 +24,45 @@ type tortureFlags struct {
 	stacks    []string
 	networks  []string
 	seed      uint64
+	duration  time.Duration
+	parallel  int
 	json      bool
 }
 
 func newTortureCommand() *cobra.Command {
-	flags := tortureFlags{size: 1 << 20}
-	cmd := &cobra.Command{
+	const example = "  tlsstream torture\n  tlsstream torture --scenario upload --network tcp --size 8MiB --runs 50\n" +
+		"  tlsstream torture --duration 10m --stack tlsstream\n"
+	cmd := newRunCommand(&cobra.Command{
 		Use:     "torture",
 		Short:   "Make TLS stacks lose data and deadlock, if they can",
-		Long:    longHelp(),
-		Example: "  tlsstream torture\n  tlsstream torture --scenario upload --network tcp --size 8MiB --runs 50",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("seed") {
-				flags.seed = uint64(rand.Uint32())
-			}
-			return runTorture(cmd, &flags)
-		},
+		Example: example + "  tlsstream torture list\n  tlsstream torture replay upload:pipe-strict:stdlib:size=65536:seed=7:trial=0/1",
+	})
+	run := newRunCommand(&cobra.Command{Use: "run", Short: "Play a plan; what torture does without a subcommand", Example: example})
+	cmd.AddCommand(run, newListCommand(), newReplayCommand())
+	return cmd
+}
+
+// newRunCommand completes a command that plays a plan.
+func newRunCommand(cmd *cobra.Command) *cobra.Command {
+	flags := tortureFlags{size: 1 << 20}
+	cmd.Long = runHelp()
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flags().Changed("seed") {
+			flags.seed = uint64(rand.Uint32())
+		}
+		return runTorture(cmd, &flags)
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.IntVar(&flags.runs, "runs", 30, "how often to run each scenario for each stack and network")
+	f.IntVar(&flags.runs, "runs", 10, "how often to run each scenario for each stack and network; sweeps run more often, costly ones less")
 	f.Var(&flags.size, "size", "length of an upload, such as 65536, 64KiB or 1MiB")
 	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios to run, separated by commas (default all)")
-	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run: "+strings.Join(names(torture.Stacks(), stackName), ", ")+" (default all)")
-	f.StringSliceVar(&flags.networks, "network", nil, "networks to run on (default all)")
+	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all)")
+	f.StringSliceVar(&flags.networks, "network", nil, "networks to run on, separated by commas (default all)")
 	f.Uint64Var(&flags.seed, "seed", 0, "seed of all that is chosen at random (default a new one)")
+	f.DurationVar(&flags.duration, "duration", 0, "soak: go on for so long, such as 10m, with new seeds that follow from the seed")
+	f.IntVar(&flags.parallel, "parallel", 0, "runs under way at once (default eight for each processor)")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
 	return cmd
 }
@@ -106,10 +77,9 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	if flags.json {
 		header = stderr
 	}
-	fmt.Fprintf(header, "tlsstream torture --seed %d --runs %d --size %v (%s %s/%s)\n\n",
-		flags.seed, flags.runs, flags.size, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(header, "%v (%s %s/%s)\n\n", flags, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 
-	progress := newProgress(stderr)
+	progress := newProgress(stderr, flags.duration)
 	plan.Progress = progress.update
 	report, err := torture.Run(cmd.Context(), plan)
 	progress.end()
@@ -121,24 +91,56 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 		return err
 	}
 	if flags.json {
-		err = writeJSON(stdout, flags, report)
+		err = writeJSON(stdout, report)
 	} else {
-		err = writeText(stdout, flags, report)
+		err = writeText(stdout, report)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the report: %w", err)
 	}
-	if status := tortureExit[report.Status]; status != 0 {
+	if status := exitOf(report.Status); status != 0 {
 		return exitStatus(status)
 	}
 	return nil
 }
 
+// String is the command with the knobs that decide what is played.
+func (flags *tortureFlags) String() string {
+	text := fmt.Sprintf("tlsstream torture --seed %d --runs %d --size %v", flags.seed, flags.runs, flags.size)
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"scenario", flags.scenarios}, {"network", flags.networks}, {"stack", flags.stacks}} {
+		if list.names != nil {
+			text += " --" + list.flag + " " + strings.Join(list.names, ",")
+		}
+	}
+	if flags.duration > 0 {
+		text += fmt.Sprintf(" --duration %v", flags.duration)
+	}
+	if flags.parallel > 0 {
+		text += fmt.Sprintf(" --parallel %d", flags.parallel)
+	}
+	return text
+}
+
 // plan checks the flags. The stdlib stack is a control, unless it is alone.
 func (flags *tortureFlags) plan() (torture.Plan, error) {
-	plan := torture.Plan{Runs: flags.runs, SizeBytes: int64(flags.size), Seed: flags.seed}
-	if flags.runs < 1 {
+	plan := torture.Plan{
+		Runs:      flags.runs,
+		SizeBytes: int64(flags.size),
+		Seed:      flags.seed,
+		Duration:  flags.duration,
+		Parallel:  flags.parallel,
+		Reduce:    reducedRows,
+	}
+	switch {
+	case flags.runs < 1:
 		return plan, &usageError{fmt.Sprintf("--runs %d is less than one", flags.runs), "choose at least 1"}
+	case flags.duration < 0:
+		return plan, &usageError{fmt.Sprintf("--duration %v is negative", flags.duration), "choose a time such as 10m"}
+	case flags.parallel < 0:
+		return plan, &usageError{fmt.Sprintf("--parallel %d is negative", flags.parallel), "choose at least 1"}
 	}
 	var err error
 	if plan.Scenarios, err = choose("scenario", flags.scenarios, torture.Scenarios(), scenarioName); err != nil {
@@ -161,9 +163,7 @@ func (flags *tortureFlags) plan() (torture.Plan, error) {
 
 	var on []string
 	for _, s := range plan.Scenarios {
-		for _, o := range s.On {
-			on = append(on, o.Network)
-		}
+		on = append(on, networksOf(s)...)
 	}
 	if !slices.ContainsFunc(plan.Networks, func(n torture.Network) bool { return slices.Contains(on, n.Name) }) {
 		slices.Sort(on)
@@ -203,15 +203,6 @@ func names[T any](all []T, name func(T) string) []string {
 func scenarioName(s torture.Scenario) string { return s.Name }
 func networkName(n torture.Network) string   { return n.Name }
 func stackName(s torture.Stack) string       { return s.Name }
-
-func longHelp() string {
-	var scenarios, networks strings.Builder
-	for _, s := range torture.Scenarios() {
-		fmt.Fprintf(&scenarios, "  %-19s %s\n", s.Name, s.About)
-	}
-	for _, n := range torture.Networks() {
-		fmt.Fprintf(&networks, "  %-19s %s\n", n.Name, n.About)
-	}
-	return fmt.Sprintf(tortureHelp, &scenarios, &networks,
-		tortureExit[torture.DataFailed], tortureExit[torture.Deadlocked], tortureExit[torture.BlindControl], exitError, exitInterrupted)
+func networksOf(s torture.Scenario) []string {
+	return names(s.On, func(o torture.On) string { return o.Network })
 }
