@@ -32,4 +32,15 @@
 // One seed determines the bytes sent, the segments on pipes and the sizes a sweep tries. Over pipes the same seed gives
 // the same verdicts. Over kernel TCP the moment of a reset also depends on the scheduler, so a single run may end
 // differently; a row of runs does not.
+//
+// # Cases
+//
+// Each trial is a [Case]: scenario, network, stack, size, seed, its place among the trials, and what replaces the
+// network's buffers or a random program. Its ID is one word, which a failure prints; [Replay] and the command tlsstream
+// torture replay play exactly it, and so does [TestStack] with the environment variable TORTURE_REPLAY. With
+// [Plan].Reduce a failing case is made smaller as long as it fails in the same way.
+//
+// A run in which nothing moves any more is not yet a deadlock: first the network's faults, if it has any, are taken
+// away, and only who then still waits is stuck. Its verdict has the goroutine stacks of both sides, found by the profiler
+// labels that a stack's goroutines inherit. The same labels show after a plan which goroutines its trials left behind.
 package torture
