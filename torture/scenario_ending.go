@@ -136,7 +136,7 @@ func truncatedDownload() Scenario {
 	return Scenario{
 		Name:    "truncated-download",
 		About:   "a FIN without close_notify, between two records: a client under test must be told",
-		Reports: []string{"rust-openssl/rust-openssl#1803", "openssl/openssl#11378"},
+		Reports: []string{"rust-openssl/rust-openssl#1803"},
 		Threat:  FalseReport,
 		On:      on(0, "tcp", "pipe-strict", "lockstep", "segments"),
 		client:  tested(readToEnd),
