@@ -23,9 +23,19 @@
 //
 // # Controls
 //
-// A scenario that no stack fails proves nothing. So each scenario runs only on networks where stock crypto/tls fails
-// it, a plan runs crypto/tls beside the stack under test, as its control, and a row whose control does not fail is
-// reported as blind.
+// A scenario that no stack fails proves nothing. So a plan runs stock crypto/tls beside the stack under test, as its
+// control, and a row whose control does not fail where it must is reported as blind. Where crypto/tls is right to pass,
+// [On] says so: there a scenario sees to it that the stack under test does no worse, and a test of this package shows it
+// a stack that does.
+//
+// Two things TLS cannot do as TCP does, on any stack: a close_notify is unread data to a peer that never reads, which a
+// FIN is not, and a record of which a part came is not delivered. The scenarios that show it end as [Limited].
+//
+// # Networks
+//
+// The networks differ in their buffers, in what a reset discards, in how much one call moves, and in faults: a
+// transport with faults has a method Heal, and a run in which nothing moves any more is healed, and must go on. What a
+// machine does not have is skipped, with the reason.
 //
 // # Seeds
 //
