@@ -81,10 +81,11 @@ func Networks() []Network {
 			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(0, 0) },
 		},
 		{
-			Name:       "tcp-small",
-			About:      "kernel TCP on 127.0.0.1 with small buffers, SO_SNDBUF and SO_RCVBUF of 4096 bytes",
-			StallAfter: tcpStall,
-			Dial:       func(uint64) (net.Conn, net.Conn, error) { return dialTCP(smallTCPBuffer, smallTCPBuffer) },
+			Name:         "tcp-small",
+			RunsPerTrial: 3,
+			About:        "kernel TCP on 127.0.0.1 with small buffers, SO_SNDBUF and SO_RCVBUF of 4096 bytes",
+			StallAfter:   tcpStall,
+			Dial:         func(uint64) (net.Conn, net.Conn, error) { return dialTCP(smallTCPBuffer, smallTCPBuffer) },
 		},
 		{
 			Name:         "tcp-sweep",

@@ -22,7 +22,7 @@ func (p *Plan) play(ctx context.Context, rows []*row, watch leakWatch) (rounds i
 	total := 0
 	if p.Duration == 0 {
 		for _, r := range rows {
-			total += r.trials
+			total += (r.trials + r.stride - 1) / r.stride
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -108,7 +108,7 @@ func (p *Plan) round(rows []*row, round int) ([]job, error) {
 	}
 	var jobs []job
 	for _, r := range rows {
-		for i := range r.trials {
+		for i := 0; i < r.trials; i += r.stride {
 			jobs = append(jobs, job{row: r, at: place{round, i}, identity: identity, c: Case{
 				Scenario: r.scenario.Name,
 				Network:  r.network.Name,

@@ -118,7 +118,7 @@ func TestSoakPrefersRandomScenarios(t *testing.T) {
 
 func TestRoundsHaveSeedsOfTheirOwn(t *testing.T) {
 	plan := &Plan{Seed: 5}
-	rows := []*row{{scenario: &Scenario{}, network: &Network{}, stack: &Stack{}, trials: 1}}
+	rows := []*row{{scenario: &Scenario{}, network: &Network{}, stack: &Stack{}, trials: 1, stride: 1}}
 	seeds := make(map[uint64]bool)
 	for round := range 20 {
 		jobs, err := plan.round(rows, round)

@@ -25,6 +25,9 @@ type Row struct {
 	MustFail bool `json:"must_fail"`
 	Blind    bool `json:"blind"`
 
+	// ControlPasses is set where a control is right to pass: the scenario sees to it that others do no worse.
+	ControlPasses bool `json:"control_passes"`
+
 	// Verdict is the gravest class among the trials. It is Undetermined or Skipped only if all of them are.
 	Verdict Class `json:"verdict"`
 
@@ -104,10 +107,10 @@ const (
 
 // StatusOf returns the status of a report whose gravest class is c.
 func StatusOf(c Class) Status {
-	switch c {
-	case OK, Undetermined:
+	switch {
+	case !c.failed():
 		return Clean
-	case Deadlock:
+	case c == Deadlock:
 		return Deadlocked
 	}
 	return Status(c.String())

@@ -129,7 +129,7 @@ func TestReportFieldsAreStable(t *testing.T) {
 	}}}
 	const want = `{"seed":1,"runs":2,"size_bytes":3,"rounds":1,"trials":2,"undetermined_runs":0,"elapsed_seconds":4.5,` +
 		`"status":"silent-loss","rows":[` +
-		`{"scenario":"s","network":"n","stack":"x","role":"under-test","threat":"data-loss","must_fail":false,"blind":false,` +
+		`{"scenario":"s","network":"n","stack":"x","role":"under-test","threat":"data-loss","must_fail":false,"blind":false,"control_passes":false,` +
 		`"verdict":"silent-loss","counts":{"ok":1,"silent-loss":1},"trials":2,"undetermined_runs":0,` +
 		`"lost_runs":1,"silent_loss_runs":1,"corrupted_runs":0,"deadlocked_runs":0,` +
 		`"wrong_error_runs":0,"median_lost_bytes":7,"first_failure":{"trial":1,"case":"s:n:x:size=3:seed=1:trial=1/2",` +

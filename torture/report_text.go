@@ -29,7 +29,7 @@ func (r *Row) verdictText() string {
 		return r.Verdict.String() + ", as expected"
 	case r.UndeterminedRuns > 0 && r.UndeterminedRuns < r.Trials:
 		return fmt.Sprintf("%v, %d undetermined", r.Verdict, r.UndeterminedRuns)
-	case r.Role == Control && !r.MustFail:
+	case r.Role == Control && !r.MustFail && !r.ControlPasses:
 		return "ok: this size proves nothing"
 	}
 	return r.Verdict.String()

@@ -9,7 +9,9 @@ type row struct {
 	stack    *Stack
 	role     Role
 	mustFail bool
-	trials   int // in a round
+	passes   bool // a control is right to pass here
+	trials   int  // in a round
+	stride   int  // of the trials every stride-th is played
 
 	counts map[Class]int
 	lost   []int64 // bytes, of the first maxRemembered trials that lost any
@@ -83,6 +85,7 @@ func (r *row) report() Row {
 		Role:             r.role,
 		Threat:           r.scenario.Threat,
 		MustFail:         r.mustFail,
+		ControlPasses:    r.passes,
 		LostRuns:         r.counts[Lost] + r.counts[SilentLoss],
 		SilentLossRuns:   r.counts[SilentLoss],
 		CorruptedRuns:    r.counts[Corrupted],

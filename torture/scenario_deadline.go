@@ -21,7 +21,9 @@ func writeDeadline() Scenario {
 		Reports: []string{"golang/go#29971", "golang/go#13828"},
 		Threat:  FalseReport,
 		On:      on(deadlineBytes, "tcp-small", "pipe-strict", "pipe-linux"),
+		setup:   noTickets,
 		client: tested(func(s *side) error {
+			s.meet()
 			if err := s.sendPastDeadlines(max(s.trial.size, deadlineBytes)); err != nil {
 				return err
 			}
@@ -31,11 +33,12 @@ func writeDeadline() Scenario {
 			if err := s.begin(s.anyServer()); err != nil {
 				return err
 			}
-			buf := make([]byte, chunkBytes)
+			s.meet() // a deadline in the handshake is final everywhere
 			for range deadlineRounds {
 				s.settle() // until the client waits in the middle of a record
-				s.peer.conn.SetWriteDeadline(past)
-				if err := s.receive(int64(len(buf))); err != nil {
+				s.stopPeer(s.peer.conn.SetWriteDeadline)
+				s.settle()
+				if err := s.receive(chunkBytes); err != nil {
 					return err
 				}
 			}
@@ -65,7 +68,7 @@ func (s *side) sendPastDeadlines(n int64) error {
 					}
 					return err
 				}
-				if err := s.conn.SetWriteDeadline(time.Time{}); err != nil {
+				if err := s.goOn(s.conn.SetWriteDeadline); err != nil {
 					return err
 				}
 			}
@@ -87,6 +90,7 @@ func readDeadline() Scenario {
 			if err := s.begin(p); err != nil {
 				return err
 			}
+			s.meet()
 			random := s.trial.random()
 			for range deadlineRounds {
 				content := make([]byte, 1000)
@@ -100,7 +104,7 @@ func readDeadline() Scenario {
 					return err
 				}
 				s.settle() // until the server waits for the rest
-				s.peer.conn.SetReadDeadline(past)
+				s.stopPeer(s.peer.conn.SetReadDeadline)
 				if err := s.do("write the rest", func() error { return p.send(garbage(flight[cut:])) }); err != nil {
 					return err
 				}
@@ -109,6 +113,7 @@ func readDeadline() Scenario {
 			return s.close()
 		},
 		server: tested(func(s *side) error {
+			s.meet()
 			stops := 0
 			for {
 				err := s.receiveAll()
@@ -118,7 +123,7 @@ func readDeadline() Scenario {
 				if stops++; !isTimeout(err) || stops > deadlineRounds {
 					return err
 				}
-				if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+				if err := s.goOn(s.conn.SetReadDeadline); err != nil {
 					return err
 				}
 			}
@@ -128,4 +133,25 @@ func readDeadline() Scenario {
 			return s.closeAfterPeer()
 		}),
 	}
+}
+
+// stopPeer sets a deadline of the peer's that has passed, and waits until it has stopped the peer.
+func (s *side) stopPeer(set func(time.Time) error) {
+	s.step.Store(new("wait for a deadline"))
+	set(past)
+	select {
+	case <-s.peer.stopped:
+	case <-s.peer.done:
+	case <-s.trial.stopped:
+	}
+}
+
+// goOn takes away the deadline that has stopped this side.
+func (s *side) goOn(set func(time.Time) error) error {
+	err := set(time.Time{})
+	select {
+	case s.stopped <- struct{}{}:
+	default: // the peer has not set that deadline, but crypto/tls repeats what it has said
+	}
+	return err
 }

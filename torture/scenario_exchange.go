@@ -67,6 +67,7 @@ func earlyResponse() Scenario {
 		Threat:       DataLoss,
 		On:           on(128<<10, "tcp", "pipe-strict", "pipe-linux"),
 		TrialsPerRun: 2,
+		slowReader:   true,
 		setup:        noTickets,
 		client: func(s *side) error {
 			conn := s.anyClient()

@@ -33,6 +33,7 @@ type side struct {
 	done chan struct{} // the script has returned and the transport is closed
 
 	arrived chan struct{} // closed by meet
+	stopped chan struct{} // has room for one; a deadline has stopped this side
 }
 
 const (
@@ -57,6 +58,7 @@ func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side 
 		inSeed:    in,
 		done:      make(chan struct{}),
 		arrived:   make(chan struct{}),
+		stopped:   make(chan struct{}, 1),
 	}
 	s.step.Store(new("start"))
 	return s
@@ -130,7 +132,7 @@ func (s *side) receive(n int64) error {
 func (s *side) receiveAll() error {
 	buf := make([]byte, chunkBytes)
 	for {
-		if s.trial.scenario.slowReader {
+		if s.trial.scenario.slowReader && s == s.trial.server {
 			s.settle()
 		}
 		if _, err := s.read(buf); err == io.EOF {

@@ -30,8 +30,8 @@ func TestStdlibFailsEveryScenarioOnEveryNetwork(t *testing.T) {
 		if row.Threat == Blocking && row.DeadlockedRuns == 0 {
 			t.Errorf("%s over %s: no deadlock, but %v", row.Scenario, row.Network, row.FirstFailure)
 		}
-		if row.Threat == DataLoss && row.SilentLossRuns == 0 {
-			t.Errorf("%s over %s: no silent loss, but %v", row.Scenario, row.Network, row.FirstFailure)
+		if row.Threat == DataLoss && row.LostRuns == 0 {
+			t.Errorf("%s over %s: no loss, but %v", row.Scenario, row.Network, row.FirstFailure)
 		}
 	}
 	if report.Status != StatusOf(SilentLoss) {

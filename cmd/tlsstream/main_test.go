@@ -98,6 +98,7 @@ func TestJSONDocumentIsAsDocumented(t *testing.T) {
 		Threat           string         `json:"threat"`
 		MustFail         bool           `json:"must_fail"`
 		Blind            bool           `json:"blind"`
+		ControlPasses    bool           `json:"control_passes"`
 		Verdict          string         `json:"verdict"`
 		Counts           map[string]int `json:"counts"`
 		Trials           int            `json:"trials"`

@@ -55,7 +55,7 @@ func newRunCommand(cmd *cobra.Command) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.IntVar(&flags.runs, "runs", 10, "how often to run each scenario for each stack and network; sweeps run more often, costly ones less")
+	f.IntVar(&flags.runs, "runs", 6, "how often to run each scenario for each stack and network; sweeps run more often, costly ones less")
 	f.Var(&flags.size, "size", "length of an upload, such as 65536, 64KiB or 1MiB")
 	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios to run, separated by commas (default all)")
 	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all)")

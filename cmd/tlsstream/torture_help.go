@@ -36,6 +36,7 @@ With --json the result is one JSON document on standard output:
     role                under-test or control
     threat              data-loss, deadlock or another harm that a bad stack suffers in this scenario
     must_fail, blind    a control that has to fail here, and did not
+    control_passes      a control is right to pass here
     verdict             the gravest of ok, %s
     counts              how many trials ended in each class of verdict
     trials              what the counts are counted of; a sweep has several for each run
