@@ -192,15 +192,15 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 		c.Ended = append(c.Ended, htmlCount{class, row.Counts[class]})
 	}
 	slices.SortFunc(c.Ended, func(a, b htmlCount) int { return cmp.Compare(b.Class, a.Class) })
+	if row.Blind {
+		c.Verdict = "blind"
+	}
 	c.Class = "v-" + c.Verdict
-	switch {
-	case row.Blind:
-		c.Verdict, c.Class, c.Note = "blind", "v-blind", "it had to fail"
-	case row.Role == Control && row.Verdict != OK:
+	if row.Role == Control && row.Verdict.failed() {
 		c.Class += " expected"
-		c.Note = "as expected"
-	case row.Role == Control && !row.MustFail:
-		c.Note = "this size proves nothing"
+	}
+	if row.Reason == "" { // which is too long for the matrix
+		c.Note = strings.TrimLeft(strings.TrimPrefix(row.verdictText(), c.Verdict), ":, ")
 	}
 	c.Symbol = verdictSymbols[c.Verdict]
 	c.Count = fmt.Sprintf("%d/%d", row.FailedRuns(), row.Trials)

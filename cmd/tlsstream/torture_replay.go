@@ -22,7 +22,7 @@ With --json the result is one JSON document on standard output:
   case             the ID
   verdict          class, lost_bytes, detail, stacks (of goroutines, where the run had to be stopped)
   client, server   sent_bytes, received_bytes, end_of_stream, error: what each side did and was told
-  transcript[]     what happened on the wire, if it was watched: at_ns, side, kind, inner, bytes, text
+  transcript[]     what happened on the wire, as the events of an exhibit; left out if nobody watched
   runs, failed_runs`
 
 // A replayDocument is what replay --json prints.
