@@ -24,12 +24,15 @@ type document struct {
 type documentRow struct {
 	torture.Row
 	Repeat string `json:"repeat"`
+
+	// Exhibit hides that of the row: transcripts would make up most of the document. replay --json has them.
+	Exhibit *struct{} `json:"exhibit,omitempty"`
 }
 
 func writeJSON(w io.Writer, report *torture.Report) error {
 	doc := document{Version: formatVersion, ExitStatus: exitOf(report.Status), Report: report}
 	for _, row := range report.Rows {
-		doc.Rows = append(doc.Rows, documentRow{row, repeat(&row)})
+		doc.Rows = append(doc.Rows, documentRow{Row: row, Repeat: repeat(&row)})
 	}
 	return encodeJSON(w, doc)
 }

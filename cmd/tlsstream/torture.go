@@ -26,12 +26,13 @@ type tortureFlags struct {
 	seed      uint64
 	duration  time.Duration
 	parallel  int
+	html      string
 	json      bool
 }
 
 func newTortureCommand() *cobra.Command {
 	const example = "  tlsstream torture\n  tlsstream torture --scenario upload --network tcp --size 8MiB --runs 50\n" +
-		"  tlsstream torture --duration 10m --stack tlsstream\n"
+		"  tlsstream torture --duration 10m --stack tlsstream\n  tlsstream torture --html torture.html\n"
 	cmd := newRunCommand(&cobra.Command{
 		Use:     "torture",
 		Short:   "Make TLS stacks lose data and deadlock, if they can",
@@ -63,6 +64,7 @@ func newRunCommand(cmd *cobra.Command) *cobra.Command {
 	f.Uint64Var(&flags.seed, "seed", 0, "seed of all that is chosen at random (default a new one)")
 	f.DurationVar(&flags.duration, "duration", 0, "soak: go on for so long, such as 10m, with new seeds that follow from the seed")
 	f.IntVar(&flags.parallel, "parallel", 0, "runs under way at once (default eight for each processor)")
+	f.StringVar(&flags.html, "html", "", "write the report to this file, too, as a page with a diagram of each cell")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
 	return cmd
 }
@@ -72,6 +74,11 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	if err != nil {
 		return err
 	}
+	page, err := flags.createPage()
+	if err != nil {
+		return err
+	}
+	defer page.discard()
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	header := stdout
 	if flags.json {
@@ -89,6 +96,9 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := page.write(report); err != nil {
+		return fmt.Errorf("cannot write the page: %w", err)
 	}
 	if flags.json {
 		err = writeJSON(stdout, report)

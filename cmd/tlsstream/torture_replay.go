@@ -120,16 +120,7 @@ func writeReplay(w io.Writer, doc *replayDocument) error {
 		fmt.Fprintf(out, "\nWhat happened:\n")
 	}
 	for _, e := range doc.Transcript {
-		fmt.Fprintf(out, "%12v  %-6s  %-7s", e.At, e.Side, e.Kind)
-		for _, part := range []string{e.Inner, e.Text} {
-			if part != "" {
-				fmt.Fprintf(out, "  %s", part)
-			}
-		}
-		if e.Bytes != 0 {
-			fmt.Fprintf(out, "  %d bytes", e.Bytes)
-		}
-		fmt.Fprintln(out)
+		fmt.Fprintf(out, "%9.2f ms  %v\n", e.At.Seconds()*1e3, e)
 	}
 	return out.err
 }
