@@ -47,17 +47,6 @@ With --json the result is one JSON document on standard output:
     first_failure       null, or: trial, class, lost_bytes, detail, stacks (of goroutines, where
                         a run had to be stopped), case (its ID), reduced (null, or that of a
                         smaller case that fails in the same way)
-    exhibit             one trial event by event, the first failure or else the first that was ok; left
-                        out if none was watched: trial, case, verdict, events[] of at most 400:
-      at_ns, side       when, and whose doing: client or server
-      kind              record, hold, release, wait, fin, rst, close, lost, step, told or omitted
-      inner             what a record carries, such as application_data or alert close_notify;
-                        opaque if it could not be opened
-      bytes             on the wire, with the header; content_bytes of them inside
-      flight            the transport write of the side that the record left in
-      unread            true if the peer never took it from its transport to the end
-      count             how many events in a row this one stands for; bytes are their sum
-      text              the rest: the step, the call that waits, what the side was told
     repeat              the command that plays the first failure again; empty if nothing failed
 Fields may be added; none is renamed or removed within a version. (Version 1 had no class but
 data-failed for what is lost, corrupted or wrongly reported, and repeat repeated the row.)`
