@@ -94,6 +94,9 @@ func (t *trial) transcript() Transcript {
 		return nil
 	}
 	now := events[len(events)-1].At
+	if t.client == nil {
+		return append(events, t.ending...)
+	}
 	sides := []*side{t.client, t.server}
 	for _, s := range sides {
 		if s.stuck || s.peer.stuck {

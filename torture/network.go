@@ -128,6 +128,7 @@ func Networks() []Network {
 		}, strict, func(conn *faultConn, random *rand.Rand) {
 			conn.clog = newBlockage(random.Uint64(), random.Uint64())
 		}),
+		grantedNetwork(),
 	}
 }
 

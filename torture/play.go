@@ -108,6 +108,10 @@ func (p *Plan) round(rows []*row, round int) ([]job, error) {
 	}
 	var jobs []job
 	for _, r := range rows {
+		first := 0
+		if r.scenario.random {
+			first = round * r.trials // goes on where the last round ended: all small cases, then new ones
+		}
 		for i := 0; i < r.trials; i += r.stride {
 			jobs = append(jobs, job{row: r, at: place{round, i}, identity: identity, c: Case{
 				Scenario: r.scenario.Name,
@@ -115,8 +119,8 @@ func (p *Plan) round(rows []*row, round int) ([]job, error) {
 				Stack:    r.stack.Name,
 				Size:     p.SizeBytes,
 				Seed:     seed,
-				Trial:    i,
-				Of:       r.trials,
+				Trial:    first + i,
+				Of:       first + r.trials,
 			}})
 		}
 	}

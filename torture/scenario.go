@@ -119,5 +119,6 @@ func Scenarios() []Scenario {
 		lockstepHandshake(),
 		limitCloseNotify(),
 		limitRecord(),
+		randomOps(),
 	}
 }

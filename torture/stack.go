@@ -31,6 +31,9 @@ type Stack struct {
 
 	// Except names the scenarios that the stack does not promise to pass. They are not run.
 	Except []string
+
+	// single says that a stream has no goroutines and no locks, so both ends can run on one goroutine.
+	single bool
 }
 
 // Stdlib returns stock crypto/tls, which fails every scenario: the control.
@@ -81,5 +84,5 @@ func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
 
 // Stacks returns the stacks built in.
 func Stacks() []Stack {
-	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener()}
+	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener(), TlsstreamEngine()}
 }

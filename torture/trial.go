@@ -25,6 +25,9 @@ type trial struct {
 	// puts it here.
 	program string
 
+	// ending is what a scenario that plays by itself has to say of the end, for the transcript.
+	ending []Event
+
 	// The scenario's setup may change these.
 	identity     *identity
 	serverConfig *tls.Config
