@@ -73,7 +73,7 @@ func newSequence(title string, events Transcript) *sequence {
 	s := &sequence{Title: title, Width: sequenceWidth, Left: sequenceLeft, Right: sequenceRight, Top: 24}
 	y := s.Top + 6
 	last := ""
-	for _, e := range events {
+	for i, e := range events {
 		if e.Kind == EventTold {
 			continue
 		}
@@ -81,7 +81,7 @@ func newSequence(title string, events Transcript) *sequence {
 		if short := cut(item.Label); short != item.Label {
 			item.Title, item.Label = item.Label, short
 		}
-		if now := milliseconds(e.At); now != last {
+		if now := milliseconds(e.At); now != last && (e.At > 0 || i == 0) { // what is summed up at the end has no time
 			item.Time, last = now, now
 		}
 		switch e.Kind {
