@@ -23,13 +23,34 @@
 //
 // # Controls
 //
-// A scenario that no stack fails proves nothing. So each scenario runs only on networks where stock crypto/tls fails
-// it, a plan runs crypto/tls beside the stack under test, as its control, and a row whose control does not fail is
-// reported as blind.
+// A scenario that no stack fails proves nothing. So a plan runs stock crypto/tls beside the stack under test, as its
+// control, and a row whose control does not fail where it must is reported as blind. Where crypto/tls is right to pass,
+// [On] says so: there a scenario sees to it that the stack under test does no worse, and a test of this package shows it
+// a stack that does.
+//
+// Two things TLS cannot do as TCP does, on any stack: a close_notify is unread data to a peer that never reads, which a
+// FIN is not, and a record of which a part came is not delivered. The scenarios that show it end as [Limited].
+//
+// # Networks
+//
+// The networks differ in their buffers, in what a reset discards, in how much one call moves, and in faults: a
+// transport with faults has a method Heal, and a run in which nothing moves any more is healed, and must go on. What a
+// machine does not have is skipped, with the reason.
 //
 // # Seeds
 //
 // One seed determines the bytes sent, the segments on pipes and the sizes a sweep tries. Over pipes the same seed gives
 // the same verdicts. Over kernel TCP the moment of a reset also depends on the scheduler, so a single run may end
 // differently; a row of runs does not.
+//
+// # Cases
+//
+// Each trial is a [Case]: scenario, network, stack, size, seed, its place among the trials, and what replaces the
+// network's buffers or a random program. Its ID is one word, which a failure prints; [Replay] and the command tlsstream
+// torture replay play exactly it, and so does [TestStack] with the environment variable TORTURE_REPLAY. With
+// [Plan].Reduce a failing case is made smaller as long as it fails in the same way.
+//
+// A run in which nothing moves any more is not yet a deadlock: first the network's faults, if it has any, are taken
+// away, and only who then still waits is stuck. Its verdict has the goroutine stacks of both sides, found by the profiler
+// labels that a stack's goroutines inherit. The same labels show after a plan which goroutines its trials left behind.
 package torture

@@ -88,6 +88,8 @@ func newMetered(conn net.Conn, sendBuffer int) metered {
 		return meteredTCP{conn, new(meter)}
 	case *membio.PipeConn:
 		return meteredPipe{conn, new(meter), sendBuffer}
+	case *delayedConn:
+		return meteredDelayed{conn, new(meter)}
 	case *faultConn:
 		return meteredFault{conn, new(meter), sendBuffer}
 	default:

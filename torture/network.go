@@ -58,8 +58,11 @@ const (
 // connection crawls from one window probe to the next, some hundred bytes a second, without being blocked.
 const smallTCPBuffer = 4096
 
-// leastTCPBuffer is below what Linux gives at least: 4608 bytes for sending and 2304 for receiving.
-const leastTCPBuffer = 1 << 10
+// leastTCPBuffer gives the smallest send buffer that Linux allows, 4608 bytes, and a receive buffer of 4096.
+const leastTCPBuffer = 2 << 10
+
+// crawlingFloor is for networks where, on a busy machine, TCP drops segments and goes on from probe to probe.
+const crawlingFloor = 4 << 10
 
 // The pipes' buffers hold less than the ticket of scenario huge-ticket and the answers of key-update-flood, and more
 // than a whole handshake.
@@ -83,15 +86,17 @@ func Networks() []Network {
 		{
 			Name:         "tcp-small",
 			RunsPerTrial: 3,
+			Floor:        crawlingFloor,
 			About:        "kernel TCP on 127.0.0.1 with small buffers, SO_SNDBUF and SO_RCVBUF of 4096 bytes",
 			StallAfter:   tcpStall,
 			Dial:         func(uint64) (net.Conn, net.Conn, error) { return dialTCP(smallTCPBuffer, smallTCPBuffer) },
 		},
 		{
 			Name:         "tcp-sweep",
-			About:        "kernel TCP on 127.0.0.1; the seed chooses either buffer, from the least that the system gives to 16 KiB",
+			Floor:        crawlingFloor,
+			About:        "kernel TCP on 127.0.0.1; the seed chooses either buffer, from 2 to 32 KiB",
 			StallAfter:   minTCPStall,
-			MaxSizeBytes: 128 << 10,
+			MaxSizeBytes: 32 << 10,
 			Dial: func(seed uint64) (net.Conn, net.Conn, error) {
 				random := rand.New(rand.NewPCG(seed, 0))
 				size := func() int { return leastTCPBuffer << random.IntN(5) }
@@ -129,6 +134,7 @@ func Networks() []Network {
 			conn.clog = newBlockage(random.Uint64(), random.Uint64())
 		}),
 		grantedNetwork(),
+		delayed(),
 	}
 }
 

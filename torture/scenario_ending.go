@@ -42,7 +42,7 @@ func closeRace() Scenario {
 		About:        "both ends under test; when either has all that the other sent, both close at the same time",
 		Reports:      []string{"python-trio/trio#819"},
 		Threat:       DataLoss,
-		On:           alsoOn("tcp", "pipe-strict", "pipe-linux"),
+		On:           alsoOn("tcp", "delayed", "pipe-strict", "pipe-linux"),
 		TrialsPerRun: 2,
 		client:       func(s *side) error { return race(s, s.send, s.receive) },
 		server:       func(s *side) error { return race(s, s.receive, s.send) },
@@ -71,7 +71,7 @@ func download() Scenario {
 		Name:   "download",
 		About:  "both ends under test; the server sends and closes, the client reads to the end",
 		Threat: DataLoss,
-		On:     alsoOn("tcp", "tcp-small", "pipe-strict", "pipe-linux", "segments", "trickle", "clogged"),
+		On:     alsoOn("tcp", "tcp-small", "delayed", "pipe-strict", "pipe-linux", "segments", "trickle", "clogged"),
 		client: tested(readToEnd),
 		server: func(s *side) error {
 			if err := s.begin(s.underTest()); err != nil {
@@ -136,7 +136,7 @@ func truncatedDownload() Scenario {
 	return Scenario{
 		Name:    "truncated-download",
 		About:   "a FIN without close_notify, between two records: a client under test must be told",
-		Reports: []string{"rust-openssl/rust-openssl#1803", "openssl/openssl#11378"},
+		Reports: []string{"rust-openssl/rust-openssl#1803"},
 		Threat:  FalseReport,
 		On:      on(0, "tcp", "pipe-strict", "lockstep", "segments"),
 		client:  tested(readToEnd),

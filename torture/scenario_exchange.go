@@ -16,7 +16,7 @@ func requestThenResponse() Scenario {
 		About:   "as HTTP/1.1: the client writes its whole request before it reads anything of the response",
 		Reports: []string{"openssl/openssl#7967", "python-trio/trio#819"},
 		Threat:  Blocking,
-		On:      slices.Concat(on(0, "lockstep"), alsoOn("tcp-small", "pipe-strict", "clogged", "tcp-sweep")),
+		On:      slices.Concat(on(0, "lockstep"), alsoOn("tcp-small", "tcp-sweep", "delayed", "pipe-strict", "clogged")),
 		client: func(s *side) error {
 			return request(s, s.anyClient(), min(s.trial.size, requestBytes))
 		},

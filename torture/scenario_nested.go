@@ -10,11 +10,10 @@ const nestedBytes = 256 << 10
 
 func tlsOverTLS() Scenario {
 	return Scenario{
-		Name:    "tls-over-tls",
-		About:   "an upload as the first one, in TLS inside TLS, as through an HTTPS proxy: the inner tickets are the outer layer's data",
-		Reports: []string{"curl/curl#6149"},
-		Threat:  DataLoss,
-		On:      slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux")),
+		Name:   "tls-over-tls",
+		About:  "an upload as the first one, in TLS inside TLS, as through an HTTPS proxy: the inner tickets are the outer layer's data",
+		Threat: DataLoss,
+		On:     slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux")),
 
 		slowReader: true,
 		setup: func(t *trial) {

@@ -17,9 +17,9 @@ func upload() Scenario {
 	return Scenario{
 		Name:    "upload",
 		About:   "a client writes, closes and never reads; the server reads slowly",
-		Reports: []string{"curl/curl#6149", "proftpd/proftpd#959", "pocoproject/poco#2776", "rsyslog/rsyslog#5627"},
+		Reports: []string{"curl/curl#6149", "proftpd/proftpd#744", "proftpd/proftpd#959", "syslog-ng/syslog-ng#3082", "pocoproject/poco#2776", "rsyslog/rsyslog#5627"},
 		Threat:  DataLoss,
-		On: slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux", "segments", "clogged"),
+		On: slices.Concat(on(256<<10, "tcp", "delayed"), on(64<<10, "pipe-strict", "pipe-linux", "segments", "clogged"),
 			on(48<<10, "trickle"),
 			// Where the receive buffer is the larger one it takes all that is left, and Linux keeps that.
 			alsoOn("tcp-sweep")),
@@ -74,11 +74,10 @@ func uploadNoCloseNotify() Scenario {
 
 func uploadClientCert() Scenario {
 	return Scenario{
-		Name:    "upload-client-cert",
-		About:   "the same with a client certificate: crypto/tls sends the ticket last, in a write of its own",
-		Reports: []string{"proftpd/proftpd#744"},
-		Threat:  DataLoss,
-		On:      slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux")),
+		Name:   "upload-client-cert",
+		About:  "the same with a client certificate: crypto/tls sends the ticket last, in a write of its own",
+		Threat: DataLoss,
+		On:     slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux")),
 		setup: func(t *trial) {
 			t.serverConfig.ClientAuth = tls.RequestClientCert
 		},
@@ -111,7 +110,6 @@ func resumeThenUpload() Scenario {
 	return Scenario{
 		Name:       "resume-then-upload",
 		About:      "the same on a resumed session, where crypto/tls sends the ticket in the middle of its handshake, client certificate or not",
-		Reports:    []string{"proftpd/proftpd#959"},
 		Threat:     DataLoss,
 		On:         slices.Concat(on(256<<10, "tcp"), on(64<<10, "pipe-strict", "pipe-linux")),
 		slowReader: true,
