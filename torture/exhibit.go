@@ -39,8 +39,7 @@ func (x *exhibit) offer(t *trial, at place, c Case, verdict Verdict, failed erro
 		better = now > best || now == best && at.before(x.at)
 	}
 	if failed != nil || !better {
-		t.tape.stop()
-		t.tape.wipe()
+		t.forget()
 		return
 	}
 	events := t.transcript()
@@ -78,6 +77,12 @@ func (t *trial) tapeStuck() {
 		}
 	}
 	t.tape.stop()
+}
+
+// forget ends the recording and wipes it.
+func (t *trial) forget() {
+	t.tape.stop()
+	t.tape.wipe()
 }
 
 // transcript tells what happened in the trial, which has ended, and wipes the tape.

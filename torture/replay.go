@@ -67,10 +67,11 @@ func play(ctx context.Context, c Case, scenario *Scenario, network *Network, sta
 	watch := newLeakWatch()
 	t.label = watch.label(c)
 	out, err := t.run(ctx)
-	transcript := t.transcript()
 	if err != nil {
+		t.forget()
 		return nil, false, err
 	}
+	transcript := t.transcript()
 	if !out.abandoned && out.verdict.Class < LeakedGoroutine {
 		for _, left := range watch.leaks(ctx) {
 			out.verdict = left.verdict

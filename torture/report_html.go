@@ -56,6 +56,7 @@ type htmlPage struct {
 	Verdicts   []htmlChoice
 	Groups     []htmlGroup
 	Cells      []*htmlCell // in the order of the matrix
+	Failures   []*htmlCell // of stacks under test
 }
 
 // A htmlChoice is a button of a filter.
@@ -166,6 +167,9 @@ func (r *Report) page() *htmlPage {
 					c.Before, p.Cells[n-1].After = p.Cells[n-1], c
 				}
 				p.Cells = append(p.Cells, c)
+				if c.Role == UnderTest && c.Row.Verdict.failed() {
+					p.Failures = append(p.Failures, c)
+				}
 			}
 			l.Cells = byStack
 		}
@@ -192,15 +196,15 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 		c.Ended = append(c.Ended, htmlCount{class, row.Counts[class]})
 	}
 	slices.SortFunc(c.Ended, func(a, b htmlCount) int { return cmp.Compare(b.Class, a.Class) })
+	if row.Blind {
+		c.Verdict = "blind"
+	}
 	c.Class = "v-" + c.Verdict
-	switch {
-	case row.Blind:
-		c.Verdict, c.Class, c.Note = "blind", "v-blind", "it had to fail"
-	case row.Role == Control && row.Verdict != OK:
+	if row.Role == Control && row.Verdict.failed() {
 		c.Class += " expected"
-		c.Note = "as expected"
-	case row.Role == Control && !row.MustFail:
-		c.Note = "this size proves nothing"
+	}
+	if row.Reason == "" { // which is too long for the matrix
+		c.Note = strings.TrimLeft(strings.TrimPrefix(row.verdictText(), c.Verdict), ":, ")
 	}
 	c.Symbol = verdictSymbols[c.Verdict]
 	c.Count = fmt.Sprintf("%d/%d", row.FailedRuns(), row.Trials)
@@ -237,7 +241,18 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 // command is what plays the report again, or one row of it.
 func (r *Report) command(row *Row) string {
 	command := fmt.Sprintf("tlsstream torture --seed %d --runs %d --size %d", r.Seed, r.Runs, r.SizeBytes)
-	if row != nil {
+	if row == nil {
+		// A report does not know its plan's flags: it names the scenarios if they are not all.
+		var played []string
+		for i := range r.Rows {
+			if name := r.Rows[i].Scenario; !slices.Contains(played, name) {
+				played = append(played, name)
+			}
+		}
+		if len(played) < len(Scenarios()) {
+			command += " --scenario " + strings.Join(played, ",")
+		}
+	} else {
 		command += fmt.Sprintf(" --scenario %s --network %s --stack %s", row.Scenario, row.Network, row.Stack)
 	}
 	return command

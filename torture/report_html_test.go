@@ -65,6 +65,9 @@ func TestEveryCellCanBeReached(t *testing.T) {
 		report.Rows[i].Exhibit = exampleExhibit()
 	}
 	page := htmlOf(t, report)
+	if !strings.Contains(page, `<a href="#upload.tcp.bad">upload over tcp, bad</a></li>`) || strings.Contains(page, `<a href="#upload.tcp.stdlib">upload over tcp`) {
+		t.Error("what failed under test is not listed, or the control is")
+	}
 	cells := regexp.MustCompile(`<a class="cell [^"]*" href="#([^"]+)"`).FindAllStringSubmatch(page, -1)
 	seen := make(map[string]bool)
 	for _, cell := range cells {

@@ -34,9 +34,9 @@ type sequenceItem struct {
 	TextY int
 	TextX int
 	Label string
-	Title string // all of it, where a label is cut
+	Title string // all of it, if the label is cut
 
-	Anchor     string // of the label: start, middle or end
+	Anchor     string // of the label: start or end; if empty, its middle
 	Arrow      bool
 	X1, X2     int
 	Head       string // the path of the arrow's head, or of the cross of what did not arrive
@@ -73,12 +73,15 @@ func newSequence(title string, events Transcript) *sequence {
 	s := &sequence{Title: title, Width: sequenceWidth, Left: sequenceLeft, Right: sequenceRight, Top: 24}
 	y := s.Top + 6
 	last := ""
-	for _, e := range events {
+	for i, e := range events {
 		if e.Kind == EventTold {
 			continue
 		}
-		item := sequenceItem{Class: eventClass(e), Title: printable(describeEvent(e))}
-		if now := milliseconds(e.At); now != last {
+		item := sequenceItem{Class: eventClass(e), Label: printable(describeEvent(e))}
+		if short := cut(item.Label); short != item.Label {
+			item.Title, item.Label = item.Label, short
+		}
+		if now := milliseconds(e.At); now != last && (e.At > 0 || i == 0) { // what is summed up at the end has no time
 			item.Time, last = now, now
 		}
 		switch e.Kind {
@@ -111,8 +114,7 @@ func newSequence(title string, events Transcript) *sequence {
 func (s *sequence) arrow(item *sequenceItem, e Event, y int) {
 	item.Arrow = true
 	item.Y = y + 18
-	item.TextX, item.TextY, item.Anchor = (s.Left+s.Right)/2, y+13, "middle"
-	item.Label = cut(describeEvent(e))
+	item.TextX, item.TextY = (s.Left+s.Right)/2, y+13
 	from, to := s.Left+5, s.Right-3
 	if e.Side == sideNames[tapeServer] {
 		from, to = s.Right-5, s.Left+3
@@ -152,28 +154,26 @@ func (s *sequence) flight(e Event, y, x int) {
 // text lays out a step beside its lifeline, or what is left out in the middle.
 func (s *sequence) text(item *sequenceItem, e Event, y int) {
 	item.Y, item.TextY = y+9, y+12
-	item.Label = cut(describeEvent(e))
 	switch e.Side {
 	case sideNames[tapeClient]:
 		item.TextX, item.Anchor = s.Left+8, "start"
 	case sideNames[tapeServer]:
 		item.TextX, item.Anchor = s.Right-8, "end"
 	default:
-		item.TextX, item.Anchor = (s.Left+s.Right)/2, "middle"
+		item.TextX = (s.Left + s.Right) / 2
 	}
 }
 
 // note lays out a box that hangs on its lifeline.
 func (s *sequence) note(item *sequenceItem, e Event, y int) {
 	item.Note = true
-	item.Label = cut(describeEvent(e))
 	width := charWidth
 	if e.Kind == EventLost {
 		width *= 1.12 // it is bold
 	}
 	item.NoteWidth = min(s.Right-s.Left-10, int(width*float64(utf8.RuneCountInString(item.Label)))+16)
 	item.NoteHeight, item.NoteY = noteRow-4, y+2
-	item.Y, item.TextY, item.Anchor = y+noteRow/2, y+14, "middle"
+	item.Y, item.TextY = y+noteRow/2, y+14
 	item.NoteX = s.Left + 5
 	if e.Side == sideNames[tapeServer] {
 		item.NoteX = s.Right - 5 - item.NoteWidth
@@ -263,7 +263,6 @@ func milliseconds(at time.Duration) string {
 
 // cut shortens a label to what fits between the lifelines.
 func cut(label string) string {
-	label = printable(label)
 	if utf8.RuneCountInString(label) <= labelChars {
 		return label
 	}

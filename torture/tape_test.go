@@ -67,7 +67,9 @@ func TestTapeCutsWhateverIsWrittenIntoRecords(t *testing.T) {
 		tape.stop()
 		var got []string
 		for _, e := range tape.transcript() {
-			got = append(got, fmt.Sprintf("%s %d", e.Inner, e.Bytes))
+			if e.Kind == EventRecord { // on a busy machine a write may count as one that stood still
+				got = append(got, fmt.Sprintf("%s %d", e.Inner, e.Bytes))
+			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("written in pieces of %d bytes (-want +got):\n%s", size, diff)

@@ -36,7 +36,8 @@ type Event struct {
 	// Unread is set for a record that the peer did not take from its transport to the end.
 	Unread bool `json:"unread,omitempty"`
 
-	// Count is how many events in a row this one stands for, if more than one. Their bytes are added up.
+	// Count is how many events in a row this one stands for, if more than one, or how many records were held or released.
+	// Their bytes are added up.
 	Count int `json:"count,omitempty"`
 
 	// Text says the rest in a few words: the step of a script, the call that waits, what the side was told.

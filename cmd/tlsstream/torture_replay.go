@@ -22,7 +22,16 @@ With --json the result is one JSON document on standard output:
   case             the ID
   verdict          class, lost_bytes, detail, stacks (of goroutines, where the run had to be stopped)
   client, server   sent_bytes, received_bytes, end_of_stream, error: what each side did and was told
-  transcript[]     what happened on the wire, if it was watched: at_ns, side, kind, inner, bytes, text
+  transcript[]     what happened, if it was watched:
+    at_ns, side      when, and whose doing: client or server
+    kind             record, hold, release, wait, fin, rst, close, lost, step or told
+    inner            what a record carries, such as application_data or alert close_notify; opaque
+                     if it could not be opened
+    bytes            on the wire, with the header; content_bytes of them inside
+    flight           the transport write of the side that the record left in
+    unread           true if the peer never took it from its transport to the end
+    count            how many records were held or released
+    text             the rest: the step, the call that waits, what the side was told
   runs, failed_runs`
 
 // A replayDocument is what replay --json prints.
