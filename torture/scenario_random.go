@@ -31,10 +31,12 @@ const grantedName = "granted"
 // grantedNetwork stands for the wires of random-ops, whose buffers the seed chooses. Other scenarios get a pipe from it.
 func grantedNetwork() Network {
 	side := membio.PipeSide{SendBuffer: enumeratedBuffer, ReceiveBuffer: enumeratedBuffer}
-	return pipe(Network{
+	n := pipe(Network{
 		Name:  grantedName,
 		About: "in memory; one call of the transport at a time is granted, by seed, and time is virtual",
 	}, membio.PipeOptions{A: side, B: side})
+	n.resized = nil // a program's own wire is what counts
+	return n
 }
 
 const (
