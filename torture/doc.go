@@ -37,6 +37,19 @@
 // transport with faults has a method Heal, and a run in which nothing moves any more is healed, and must go on. What a
 // machine does not have is skipped, with the reason.
 //
+// # Random programs
+//
+// The scenario random-ops has both sides play a program, such as client=w100,fin,end,close;server=end,w7,close, over TLS
+// and over a model of plain TCP. The operations are wN (one Write of N bytes), rN (read N bytes), end (read to the end of
+// the stream), fin (CloseWrite), close, wait (until the peer cannot go on by itself), and die and rst, which close or reset
+// the transport beneath TLS. All programs with up to two operations and a close on either side come first, then those that
+// end otherwise, among random ones.
+//
+// Where plain TCP ends well, TLS has to end the same: the same bytes delivered, the same sides told of success or of
+// the end of the stream. Elsewhere no side may be worse off than in the worst of the models' runs. A program whose outcome
+// over plain TCP depends on the schedule, or on a buffer that is smaller by what TLS adds, is undetermined; so is one
+// where a stream of records that has an end of its own, without any TLS, ends otherwise than TCP and TLS does too.
+//
 // # Seeds
 //
 // One seed determines the bytes sent, the segments on pipes and the sizes a sweep tries. Over pipes the same seed gives

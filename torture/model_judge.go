@@ -3,6 +3,7 @@ package torture
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (o *fate) worse(p program, models []*fate) Verdict {
 	for side := range o.sides {
 		l, peer := &o.sides[side], &o.sides[1-side]
 		var couldBlock, couldFail bool
-		least := peer.written
+		least := math.MaxInt
 		for _, m := range models {
 			arrived := m.sides[side].delivered
 			if arrived < m.sides[1-side].written {

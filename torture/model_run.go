@@ -19,11 +19,15 @@ type streams struct {
 	// coroutines says that neither end has a goroutine of its own.
 	coroutines bool
 
+	// readsAhead says that an end takes more from its transport than the application has asked for, which then holds as
+	// much more.
+	readsAhead bool
+
 	tape *tape // nil if nothing is taken down
 }
 
 // play runs the program once.
-func (s streams) play(g granted, p policy) (*schedule, *fate) {
+func (s streams) play(g granted, p policy) *fate {
 	schedule := &schedule{wire: newWire(g.wire), policy: p, tape: s.tape}
 	var players [2]*player
 	for side := range players {
@@ -56,7 +60,7 @@ func (s streams) play(g granted, p policy) (*schedule, *fate) {
 			o.sides[side] = player.log
 		}
 	}
-	return schedule, o
+	return o
 }
 
 var plainStreams = streams{coroutines: true, make: [2]func(*grantedConn, *playLog) Conn{
@@ -67,7 +71,7 @@ var plainStreams = streams{coroutines: true, make: [2]func(*grantedConn, *playLo
 // framedStreams are as the ends of a run of TLS in what they do with the transport at a CloseWrite. Their records are
 // large or small, by the seed of the wire.
 func framedStreams(tls *fate) streams {
-	s := streams{coroutines: true}
+	s := streams{coroutines: true, readsAhead: true}
 	for side := range s.make {
 		s.make[side] = func(conn *grantedConn, _ *playLog) Conn {
 			largest := maxPlaintext
@@ -130,6 +134,9 @@ func (s streams) models(g granted, runs int) []*fate {
 			cutSend = some(random.IntN(2) == 0, random.IntN(overhead+1))
 			cutReceive = some(random.IntN(2) == 0, random.IntN(overhead+1))
 			shorter = random.IntN(2) == 0
+			if s.readsAhead && random.IntN(4) == 0 {
+				cutReceive = -random.IntN(maxPlaintext)
+			}
 		}
 		g.wire.sendBuffer = max(0, g.wire.sendBuffer-cutSend)
 		g.wire.receiveBuffer = max(0, g.wire.receiveBuffer-cutReceive)
@@ -141,8 +148,7 @@ func (s streams) models(g granted, runs int) []*fate {
 		if first < 2 {
 			p = fixedPolicy(first)
 		}
-		_, o := s.play(g, p)
-		fates = append(fates, o)
+		fates = append(fates, s.play(g, p))
 	}
 	return fates
 }

@@ -122,8 +122,7 @@ func modelled(t *testing.T, stack Stack, text string, buffer int, seed uint64) V
 	trial := randomTrial(t, &stack, testIdentity(t), 0)
 	trial.seed = 0 // both ends are of the stack
 	trial.serverConfig, trial.clientConfig = trial.identity.configs()
-	_, v := trial.playGranted(granted{program: p, wire: wireOptions{sendBuffer: buffer, receiveBuffer: buffer}, seed: seed})
-	return v
+	return trial.playGranted(granted{program: p, wire: wireOptions{sendBuffer: buffer, receiveBuffer: buffer}, seed: seed})
 }
 
 func TestRuleKnowsItsExceptions(t *testing.T) {
