@@ -21,6 +21,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 func (r *Row) verdictText() string {
 	switch {
+	case r.Verdict == Skipped:
+		return r.FirstFailure.Verdict.String()
 	case r.Blind:
 		return "blind: it had to fail"
 	case r.Role == Control && r.Verdict != OK:

@@ -1,6 +1,9 @@
 package torture
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // A Scenario is a pair of scripts, one for each side. The oracle that judges them is the same for all: what one side
 // sent must arrive at the other, and nobody may be told of a failure, or wait for ever.
@@ -23,6 +26,9 @@ type Scenario struct {
 	slowReader     bool // of the server
 	setup          func(*trial)
 	client, server func(*side) error
+
+	// dial, if not nil, makes the transports in place of the network.
+	dial func(context.Context, *trial) (client, server net.Conn, err error)
 
 	// oracle judges the run; allArrives if nil.
 	oracle oracle

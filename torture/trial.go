@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"time"
 )
@@ -57,7 +59,10 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 	if t.scenario.play != nil {
 		return t.scenario.play(ctx, t)
 	}
-	clientTransport, serverTransport, err := t.network.Dial(t.seed)
+	clientTransport, serverTransport, err := t.dial(ctx)
+	if reason, ok := errors.AsType[notHere](err); ok {
+		return Verdict{Class: Skipped, Detail: reason.Error()}, nil
+	}
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -91,6 +96,18 @@ func (t *trial) run(ctx context.Context) (Verdict, error) {
 	}
 	return verdict, nil
 }
+
+func (t *trial) dial(ctx context.Context) (client, server net.Conn, err error) {
+	if t.scenario.dial != nil {
+		return t.scenario.dial(ctx, t)
+	}
+	return t.network.Dial(t.seed)
+}
+
+// notHere is why a trial cannot be played on this machine.
+type notHere string
+
+func (reason notHere) Error() string { return string(reason) }
 
 // watch waits for both scripts. If nothing moves any more it says who waits where, and ends them by closing the
 // transports beneath them. returned is false if even that did not free them.

@@ -12,6 +12,7 @@ type Class int
 
 const (
 	OK              Class = iota
+	Skipped               // it cannot run on this machine
 	Undetermined          // plain TCP has no single outcome here, so nothing was judged
 	Slow                  // all ended well, but slower than the network's floor
 	LeakedGoroutine       // all ended well, but a goroutine of the stack was left behind
@@ -26,6 +27,7 @@ const (
 
 var classNames = [...]string{
 	OK:              "ok",
+	Skipped:         "skipped",
 	Undetermined:    "undetermined",
 	Slow:            "slow",
 	LeakedGoroutine: "leaked-goroutine",
