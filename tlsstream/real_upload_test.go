@@ -175,7 +175,7 @@ var uploaders = []uploader{
 func slowAndLarge(r row) bool     { return r.slow && r.size >= 1<<20 }
 func slowLargeAndAuth(r row) bool { return slowAndLarge(r) && r.auth }
 
-// uploadPeer runs testdata/peer.c with operations in which SIZE stands for the size; without any, it just writes.
+// uploadPeer runs the C client with operations in which SIZE stands for the size; without any, it just writes.
 func uploadPeer(library string, ops ...string) func(*testing.T) upload {
 	if len(ops) == 0 {
 		ops = []string{"write", "SIZE"}
