@@ -61,6 +61,7 @@ func Scenarios() []Scenario {
 		uploadFastReader(),
 		uploadClientCert(),
 		uploadLateTicket(),
+		uploadUTLS(),
 		uploadKeyUpdate(),
 		keyUpdateFlood(),
 		hugeTicket(),
