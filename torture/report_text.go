@@ -28,7 +28,7 @@ func (r *Row) verdictText() string {
 	case r.Role == Control && r.Verdict != OK:
 		return r.Verdict.String() + ", as expected"
 	case r.Role == Control && !r.MustFail:
-		return "ok: this size proves nothing"
+		return "ok: it need not fail here"
 	}
 	return r.Verdict.String()
 }

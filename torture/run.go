@@ -101,6 +101,7 @@ func (p *Plan) complete() error {
 			}
 			names[s.Name] = true
 			if s.Client == nil {
+				s.clientMayLose = true
 				s.Client = Stdlib().Client
 			}
 		}
@@ -140,6 +141,9 @@ func (p *Plan) rows() []*row {
 					continue
 				}
 				add := func(stack *Stack, role Role) {
+					if scenario.ofClient && stack.clientMayLose {
+						return
+					}
 					rows = append(rows, &row{
 						scenario: scenario,
 						network:  &p.Networks[j],
@@ -180,6 +184,8 @@ func (p *Plan) play(ctx context.Context, rows []*row) error {
 	if err != nil {
 		return err
 	}
+	var programs workshop
+	defer programs.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan job)
@@ -200,6 +206,7 @@ func (p *Plan) play(ctx context.Context, rows []*row) error {
 					of:       len(j.row.verdicts),
 					size:     p.SizeBytes,
 					identity: identity,
+					workshop: &programs,
 				}
 				verdict, err := t.run(ctx)
 				if err != nil {

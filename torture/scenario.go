@@ -24,6 +24,7 @@ type Scenario struct {
 	TrialsPerRun int
 
 	slowReader     bool // of the server
+	ofClient       bool // the client alone is under test, and never reads
 	setup          func(*trial)
 	client, server func(*side) error
 
@@ -56,7 +57,7 @@ type On struct {
 
 // Scenarios returns the scenarios built in.
 func Scenarios() []Scenario {
-	return []Scenario{
+	return append([]Scenario{
 		upload(),
 		uploadFastReader(),
 		uploadClientCert(),
@@ -66,5 +67,5 @@ func Scenarios() []Scenario {
 		keyUpdateFlood(),
 		hugeTicket(),
 		lockstepHandshake(),
-	}
+	}, programScenarios()...)
 }

@@ -28,6 +28,10 @@ type Stack struct {
 	// client is crypto/tls or a scripted peer, for it stands for anybody's client. If nil, crypto/tls is the client
 	// everywhere.
 	Client func(conn net.Conn, config *tls.Config) Conn
+
+	// clientMayLose says that what Client writes may be lost if it never reads and its peer sends tickets: it is not
+	// the stack's own, or its Close does not drain. The Close of a *tls.Conn does not, whatever it runs over.
+	clientMayLose bool
 }
 
 // Stdlib returns stock crypto/tls, which fails every scenario: the control.
@@ -63,6 +67,7 @@ func TlsstreamListener() Stack {
 		Client: func(conn net.Conn, config *tls.Config) Conn {
 			return tls.Client(ticketdefer.WrapConn(conn), ticketdefer.WrapConfig(config))
 		},
+		clientMayLose: true,
 	}
 }
 

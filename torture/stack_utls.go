@@ -22,6 +22,7 @@ func UTLS() []Stack {
 			Client: func(conn net.Conn, config *tls.Config) Conn {
 				return utlspeer.Client(ticketdefer.WrapConn(conn), ticketdefer.WrapConfig(config), family.ID)
 			},
+			clientMayLose: true,
 		})
 	}
 	return stacks
