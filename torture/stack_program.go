@@ -28,8 +28,8 @@ type Program struct {
 	// must lose what it sends.
 	ClientNeverReads bool
 
-	// ServerSendsTickets says that the server sends tickets to a client that does not write first. Then a crypto/tls
-	// client that never reads must lose what it sends.
+	// ServerSendsTickets says that the server sends tickets once the handshake is done. Then a crypto/tls client that
+	// never reads must lose what it sends.
 	ServerSendsTickets bool
 }
 

@@ -53,10 +53,10 @@ func (p Program) dialedByClient(ctx context.Context, t *trial) (client, server n
 	case server := <-accepted:
 		return program, server, nil
 	case <-program.exited:
-		select {
-		case server := <-accepted: // and then it was gone
+		// What it has connected is there to be accepted.
+		listener.(*net.TCPListener).SetDeadline(time.Now().Add(askAgainAfter))
+		if server, ok := <-accepted; ok {
 			return program, server, nil
-		case <-late.C:
 		}
 	case <-late.C:
 	case <-ctx.Done():
