@@ -153,6 +153,23 @@ func TestProgramsAreJudgedByWhatTheyDo(t *testing.T) {
 	}
 }
 
+// A row that was skipped did not pass, and nobody may count it as if it had.
+func TestSkippedIsNotPassed(t *testing.T) {
+	absent := Program{Name: "absent", Client: func(ProgramTrial) ([]string, error) { return []string{"no-such-program-here"}, nil }}
+	report, err := runPrograms(t, absent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"Skipped rows: 1. They need what this machine does not have."}
+	if diff := cmp.Diff(want, report.Summary()); diff != "" {
+		t.Errorf("summary, -want +got:\n%s", diff)
+	}
+	var table strings.Builder
+	if err := report.WriteTable(&table); err != nil || !strings.Contains(table.String(), "skipped: no-such-program-here is not installed") {
+		t.Errorf("%v, table:\n%s", err, &table)
+	}
+}
+
 func TestProgramThatDoesNotConnectEndsThePlan(t *testing.T) {
 	_, err := runPrograms(t, Program{Name: "mute", Client: foil("client", "does not connect")})
 	if err == nil || !strings.Contains(err.Error(), "mute did not connect") || !strings.Contains(err.Error(), "no such host") {

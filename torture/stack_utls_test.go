@@ -51,7 +51,7 @@ func TestUTLSUploads(t *testing.T) {
 		Stacks:    []Stack{Stdlib(), Tlsstream(), TlsstreamListener()},
 		Scenarios: scenarioNamed(t, "upload-utls"),
 		Networks:  networksNamed(t, "pipe-strict", "pipe-linux"),
-		Runs:      1,
+		Runs:      len(families) / uploadUTLS().TrialsPerRun,
 	})
 	if err != nil {
 		t.Fatal(err)
