@@ -174,4 +174,9 @@ func collect(s *side) error {
 	return programOf(s).ended()
 }
 
-func programOf(s *side) *process { return s.transport.(meteredConn).Conn.(*process) }
+// programOf returns nil if the side is not a program.
+func programOf(s *side) *process {
+	conn, _ := s.transport.(meteredConn)
+	program, _ := conn.Conn.(*process)
+	return program
+}

@@ -105,12 +105,15 @@ func foilClient(args []string) error {
 	return conn.Close()
 }
 
+// foilStall, times lockPatience, is longer than the second that a program built with -race takes to exit.
+const foilStall = 500 * time.Millisecond
+
 func runPrograms(t *testing.T, p Program) (*Report, error) {
 	t.Helper()
 	return Run(t.Context(), Plan{
 		Stacks:    []Stack{Tlsstream()},
 		Scenarios: p.Scenarios(),
-		Networks:  []Network{{Name: "tcp", StallAfter: 200 * time.Millisecond}},
+		Networks:  []Network{{Name: "tcp", StallAfter: foilStall}},
 		Runs:      1,
 		SizeBytes: 100_000,
 	})
