@@ -101,7 +101,7 @@ func (p Program) Scenarios() []Scenario {
 			fast := from
 			fast.Name += "-fast-reader"
 			fast.About = "the same, and the server reads as fast as it can"
-			fast.TrialsPerRun = 2 // a race, as upload-fast-reader is
+			fast.TrialsPerRun = 3 // a race, as upload-fast-reader is
 			fast.slowReader = false
 			all = append(all, fast)
 		}
