@@ -75,6 +75,7 @@ func (p Program) dialServer(ctx context.Context, t *trial) (client, server net.C
 	if err != nil {
 		return nil, nil, err
 	}
+	var failed error
 	for range portAttempts {
 		port, err := freePort()
 		if err != nil {
@@ -92,12 +93,12 @@ func (p Program) dialServer(ctx context.Context, t *trial) (client, server net.C
 			return conn, program, nil
 		}
 		program.Close()
-		err = fmt.Errorf("torture: %s did not listen: %w", p.Name, errors.Join(context.Cause(ctx), program.ended()))
+		failed = fmt.Errorf("torture: %s did not listen: %w", p.Name, errors.Join(context.Cause(ctx), program.ended()))
 		if ctx.Err() != nil {
-			return nil, nil, err
+			break
 		}
 	}
-	return nil, nil, err
+	return nil, nil, failed
 }
 
 // freePort returns a port that nobody listens on. openssl s_server says which port it has chosen only where it would

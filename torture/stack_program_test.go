@@ -173,10 +173,15 @@ func TestSkippedIsNotPassed(t *testing.T) {
 	}
 }
 
-func TestProgramThatDoesNotConnectEndsThePlan(t *testing.T) {
-	_, err := runPrograms(t, Program{Name: "mute", Client: foil("client", "does not connect")})
-	if err == nil || !strings.Contains(err.Error(), "mute did not connect") || !strings.Contains(err.Error(), "no such host") {
-		t.Errorf("error %v", err)
+func TestProgramThatIsNotThereEndsThePlan(t *testing.T) {
+	for want, p := range map[string]Program{
+		"mute did not connect": {Name: "mute", Client: foil("client", "does not connect")},
+		"deaf did not listen":  {Name: "deaf", Server: foil("client", "does not connect")},
+	} {
+		_, err := runPrograms(t, p)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "no such host") {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
 
