@@ -18,12 +18,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deferredtls/deferredtls/internal/cpeer"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
 // The files real_*_test.go put servers of three stacks before clients that people use: programs on OpenSSL and GnuTLS
-// (testdata/peer.c), Python, crypto/tls and utls, over TCP on 127.0.0.1. stockStack is the control: a scenario that
+// (package cpeer), Python, crypto/tls and utls, over TCP on 127.0.0.1. stockStack is the control: a scenario that
 // crypto/tls alone survives proves nothing about the other two.
 
 var realRuns = flag.Int("real.runs", 0, "runs for each row of the upload tables; if zero, a few, and of the control only the sure rows")
@@ -111,14 +112,12 @@ func (id *identity) serverConfig(auth bool) *tls.Config {
 	return config
 }
 
-// peer builds testdata/peer.c on a library, openssl or gnutls, and returns the program's path.
+// peer builds the C client on a library, openssl or gnutls, and returns the program's path.
 func peer(t *testing.T, library string) string {
 	t.Helper()
-	libs := map[string][]string{"openssl": {"-lssl", "-lcrypto"}, "gnutls": {"-lgnutls"}}[library]
-	program := filepath.Join(t.TempDir(), "peer_"+library)
-	args := append([]string{"-O1", "-o", program, "testdata/peer.c", "testdata/peer_" + library + ".c"}, libs...)
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		skipUnlessCI(t, "cannot build a client with gcc and %s: %v\n%s", library, err, out)
+	program, err := cpeer.Build(t.TempDir(), library)
+	if err != nil {
+		skipUnlessCI(t, "%v", err)
 	}
 	return program
 }
@@ -143,7 +142,7 @@ func skipUnlessCI(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// peerArgs are the arguments of testdata/peer.c up to its operations.
+// peerArgs are the arguments of the C client up to its operations.
 func (id *identity) peerArgs(port string, auth bool) []string {
 	if auth {
 		return []string{port, id.caFile, id.certFile, id.keyFile}
@@ -170,7 +169,7 @@ func programError(program string, output []byte, err error) error {
 	return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, bytes.TrimSpace(output))
 }
 
-// A peerRun is a server, and testdata/peer.c against it.
+// A peerRun is a server, and the C client against it.
 type peerRun struct {
 	stack     stack
 	id        *identity

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	utls "github.com/refraction-networking/utls"
+
+	"github.com/deferredtls/deferredtls/internal/utlspeer"
 )
 
 // An uploader is a client that writes the pattern and closes. It never reads.
@@ -175,7 +177,7 @@ var uploaders = []uploader{
 func slowAndLarge(r row) bool     { return r.slow && r.size >= 1<<20 }
 func slowLargeAndAuth(r row) bool { return slowAndLarge(r) && r.auth }
 
-// uploadPeer runs testdata/peer.c with operations in which SIZE stands for the size; without any, it just writes.
+// uploadPeer runs the C client with operations in which SIZE stands for the size; without any, it just writes.
 func uploadPeer(library string, ops ...string) func(*testing.T) upload {
 	if len(ops) == 0 {
 		ops = []string{"write", "SIZE"}
@@ -218,12 +220,12 @@ func uploadGo(ctx context.Context, id *identity, port string, auth bool, size in
 
 // uploadUTLS looks like Chrome, which always asks for tickets.
 func uploadUTLS(ctx context.Context, id *identity, port string, auth bool, size int) error {
-	config := &utls.Config{RootCAs: id.ca.Pool(), ServerName: "localhost"}
+	config := id.ca.ClientConfig()
 	if auth {
-		config.Certificates = []utls.Certificate{{Certificate: id.cert.Certificate, PrivateKey: id.cert.PrivateKey}}
+		config.Certificates = []tls.Certificate{id.cert}
 	}
 	return writeAndClose(ctx, port, size, func(conn net.Conn) net.Conn {
-		return utls.UClient(conn, config, utls.HelloChrome_Auto)
+		return utlspeer.Client(conn, config, utls.HelloChrome_Auto)
 	})
 }
 

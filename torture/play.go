@@ -28,6 +28,8 @@ func (p *Plan) play(ctx context.Context, rows []*row, watch leakWatch) (rounds i
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan job)
+	var programs workshop
+	defer programs.close()
 	var (
 		workers sync.WaitGroup
 		mu      sync.Mutex // guards done, the rows, and calls of Progress
@@ -37,7 +39,7 @@ func (p *Plan) play(ctx context.Context, rows []*row, watch leakWatch) (rounds i
 		workers.Go(func() {
 			for j := range queue {
 				label := watch.label(j.c)
-				out, program, err := j.run(ctx, label)
+				out, program, err := j.run(ctx, label, &programs)
 				if err != nil {
 					cancel(err)
 					return
@@ -147,12 +149,12 @@ func (p *Plan) soaked(rows []*row) []*row {
 }
 
 // run plays the job, and returns the program that was played, if the scenario is one of programs.
-func (j job) run(ctx context.Context, label string) (out result, program string, err error) {
+func (j job) run(ctx context.Context, label string, programs *workshop) (out result, program string, err error) {
 	t, err := j.c.trial(j.row.scenario, j.row.network, j.row.stack, j.identity)
 	if err != nil {
 		return result{}, "", err
 	}
-	t.label = label
+	t.label, t.workshop = label, programs
 	out, err = t.run(ctx)
 	c := j.c
 	c.Program = t.program

@@ -66,6 +66,9 @@ func play(ctx context.Context, c Case, scenario *Scenario, network *Network, sta
 	}
 	watch := newLeakWatch()
 	t.label = watch.label(c)
+	var programs workshop
+	defer programs.close()
+	t.workshop = &programs
 	out, err := t.run(ctx)
 	if err != nil {
 		t.forget()

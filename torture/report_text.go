@@ -56,10 +56,13 @@ func (r *Report) Summary() []string {
 			"asked for. A client that only writes leaves them unread, so its close resets the connection and what it had "+
 			"queued is gone; and where buffers are small, each side waits for the other to read.")
 	}
-	blind := 0
+	blind, skipped := 0, 0
 	for i := range r.Rows {
 		if r.Rows[i].Blind {
 			blind++
+		}
+		if r.Rows[i].Verdict == Skipped {
+			skipped++
 		}
 	}
 	if blind > 0 {
@@ -68,6 +71,9 @@ func (r *Report) Summary() []string {
 	if r.UndeterminedRuns > 0 {
 		sentences = append(sentences, fmt.Sprintf("Undetermined runs: %d. Their outcome over plain TCP depends on a buffer or on "+
 			"the schedule, so nothing was judged there.", r.UndeterminedRuns))
+	}
+	if skipped > 0 {
+		sentences = append(sentences, fmt.Sprintf("Skipped rows: %d. They need what this machine does not have.", skipped))
 	}
 	return sentences
 }
@@ -88,6 +94,9 @@ func (r *Report) tallies() []*tally {
 	byStack := make(map[string]*tally)
 	for i := range r.Rows {
 		row := &r.Rows[i]
+		if row.Verdict == Skipped {
+			continue
+		}
 		t := byStack[row.Stack]
 		if t == nil {
 			name := row.Stack

@@ -130,6 +130,7 @@ func (p *Plan) complete() error {
 			}
 			names[s.Name] = true
 			if s.Client == nil {
+				s.clientMayLose = true
 				s.Client = Stdlib().Client
 			}
 		}
@@ -159,7 +160,7 @@ func (p *Plan) rows() []*row {
 					continue
 				}
 				add := func(stack *Stack, role Role) {
-					if slices.Contains(stack.Except, scenario.Name) {
+					if slices.Contains(stack.Except, scenario.Name) || scenario.ofClient && stack.clientMayLose {
 						return
 					}
 					trials, stride := p.trials(scenario, &p.Networks[j]), 1

@@ -31,6 +31,7 @@ type Scenario struct {
 
 	random         bool // a soak repeats it with new seeds; if a plan has no such scenario, a soak repeats all
 	slowReader     bool // of the server
+	ofClient       bool // the client alone is under test, and never reads
 	setup          func(*trial)
 	client, server func(*side) error
 
@@ -89,7 +90,7 @@ func alsoOn(networks ...string) []On {
 
 // Scenarios returns the scenarios built in.
 func Scenarios() []Scenario {
-	return []Scenario{
+	return append([]Scenario{
 		upload(),
 		uploadFastReader(),
 		uploadNoCloseNotify(),
@@ -97,6 +98,7 @@ func Scenarios() []Scenario {
 		uploadLateTicket(),
 		resumeThenUpload(),
 		tlsOverTLS(),
+		uploadUTLS(),
 		uploadKeyUpdate(),
 		keyUpdateFlood(),
 		keyUpdateBothSides(),
@@ -120,5 +122,5 @@ func Scenarios() []Scenario {
 		limitCloseNotify(),
 		limitRecord(),
 		randomOps(),
-	}
+	}, programScenarios()...)
 }

@@ -32,6 +32,10 @@ type Stack struct {
 	// Except names the scenarios that the stack does not promise to pass. They are not run.
 	Except []string
 
+	// clientMayLose says that what Client writes may be lost if it never reads and its peer sends tickets: it is not
+	// the stack's own, or its Close does not drain. The Close of a *tls.Conn does not, whatever it runs over.
+	clientMayLose bool
+
 	// single says that a stream has no goroutines and no locks, so both ends can run on one goroutine.
 	single bool
 }
@@ -70,7 +74,8 @@ func TlsstreamListener() Stack {
 			return tls.Client(ticketdefer.WrapConn(conn), ticketdefer.WrapConfig(config))
 		},
 		// What an application sees of these is crypto/tls's own, and net/http relies on the first.
-		Except: []string{"truncated-download", "write-deadline"},
+		Except:        []string{"truncated-download", "write-deadline"},
+		clientMayLose: true,
 	}
 }
 

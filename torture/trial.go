@@ -30,6 +30,7 @@ type trial struct {
 
 	// The scenario's setup may change these.
 	identity     *identity
+	workshop     *workshop
 	serverConfig *tls.Config
 	clientConfig *tls.Config
 	maxRead      int    // the most that one Read of a transport takes; no limit if zero

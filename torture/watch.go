@@ -185,6 +185,9 @@ func (t *trial) blocked() bool {
 		if s.transport.watched().where() == "" {
 			return false
 		}
+		if programOf(s) != nil {
+			return false // nobody knows what it does
+		}
 		if waits, known := s.transport.waits(); known && !waits {
 			return false
 		}

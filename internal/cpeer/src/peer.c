@@ -3,6 +3,7 @@
 //   peer PORT CAFILE [/CERTFILE /KEYFILE] [-sndbuf BYTES] [-rcvbuf BYTES] OP...
 //
 //   write N     write N bytes of the pattern: byte i of all that is written is i % 251
+//   copy        write what standard input holds, to its end
 //   every N     from here on, ask for a key update after every N bytes written; 0 stops
 //   update      ask for a key update before the next write
 //   read N      read N bytes and check them against the pattern, which starts anew for this direction
@@ -33,20 +34,35 @@ void die(const char *what, const char *why)
     exit(1);
 }
 
+// write_part writes some of the n bytes at p, and returns how many.
+static size_t write_part(const char *p, size_t n)
+{
+    if (every && n > until_update)
+        n = until_update;
+    tls_write(p, n);
+    written += n;
+    if (every && (until_update -= n) == 0) {
+        until_update = every;
+        tls_update();
+    }
+    return n;
+}
+
 static void write_pattern(unsigned long long n)
 {
-    while (n > 0) {
-        size_t part = n < CHUNK ? n : CHUNK;
-        if (every && part > until_update)
-            part = until_update;
-        tls_write(pattern + written % PERIOD, part);
-        written += part;
-        n -= part;
-        if (every && (until_update -= part) == 0) {
-            until_update = every;
-            tls_update();
-        }
-    }
+    while (n > 0)
+        n -= write_part(pattern + written % PERIOD, n < CHUNK ? n : CHUNK);
+}
+
+static void copy_stdin(void)
+{
+    static char buf[CHUNK];
+    ssize_t got;
+    while ((got = read(STDIN_FILENO, buf, CHUNK)) > 0)
+        for (ssize_t done = 0; done < got;)
+            done += (ssize_t)write_part(buf + done, (size_t)(got - done));
+    if (got < 0)
+        die("copy", "standard input");
 }
 
 static void read_pattern(unsigned long long n)
@@ -100,6 +116,8 @@ int main(int argc, char **argv)
             tls_update();
         } else if (strcmp(*op, "shutdown") == 0) {
             tls_shutdown();
+        } else if (strcmp(*op, "copy") == 0) {
+            copy_stdin();
         } else if (strcmp(*op, "eof") == 0) {
             char c;
             if (tls_read(&c, 1) != 0)
