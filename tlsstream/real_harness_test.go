@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/deferredtls/deferredtls/internal/cpeer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )

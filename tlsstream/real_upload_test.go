@@ -14,7 +14,7 @@ import (
 
 	utls "github.com/refraction-networking/utls"
 
-	"github.com/deferredtls/deferredtls/internal/utlspeer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 )
 
 // An uploader is a client that writes the pattern and closes. It never reads.

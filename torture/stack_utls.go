@@ -5,7 +5,7 @@ import (
 	"net"
 	"slices"
 
-	"github.com/deferredtls/deferredtls/internal/utlspeer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 	"github.com/deferredtls/deferredtls/ticketdefer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/deferredtls/deferredtls/internal/utlspeer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 )
 
 // A family that fell back to TLS 1.2 would be sent no ticket out of turn, and would prove nothing.

@@ -6,7 +6,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/deferredtls/deferredtls/internal/cpeer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
