@@ -14,7 +14,7 @@ import (
 // sees it. So the reason travels as the ticket of a NewSessionTicket, marked by
 // reasonMagic, right before the alert. A client that knows nothing of this may store
 // it in place of its good ticket; so the good one is sent once more behind it, and
-// it costs no client anything. (RFC 8446 6.2 has clients forget the tickets of a
+// it costs a client's next connection nothing. (RFC 8446 6.2 has clients forget the tickets of a
 // failed connection, and some do.)
 
 // reasonMagic marks a ticket that is a reason. 16 random bytes: a real ticket
