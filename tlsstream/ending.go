@@ -99,7 +99,9 @@ func (c *Conn) explain(err error) error {
 	}
 	var alert *AlertError
 	if errors.As(c.Err(), &alert) && alert.Remote {
-		return &AlertError{Alert: alert.Alert, Remote: true, Reason: alert.Reason, Err: err}
+		found := *alert
+		found.Err = err
+		return &found
 	}
 	return err
 }

@@ -130,10 +130,7 @@ func (e *Engine) handshakeError(err error) *HandshakeError {
 func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
 	var alert *AlertError
 	errors.As(h.Err, &alert)
-	peer := "client"
-	if e.client {
-		peer = "server"
-	}
+	peer := peerName(e.client)
 	var header tls.RecordHeaderError
 	switch err := h.Err; {
 	case len(head) > 0 && head[0] != recordHandshake && head[0] != recordAlert:
@@ -159,6 +156,14 @@ func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
 		return hint
 	}
 	return refusalHints[alert.Alert]
+}
+
+// peerName is what the other side of a client, or of a server, is.
+func peerName(client bool) string {
+	if client {
+		return "server"
+	}
+	return "client"
 }
 
 // awaited is what the peer sends next at each stage.
