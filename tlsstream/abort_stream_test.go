@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
+
+var abortBytes = flag.Int("abort.bytes", 32<<20, "bytes in large Writes before an Abort")
 
 // A peer gets everything that was written, at the right sequence numbers, and then the alert.
 func TestAbortReachesThePeer(t *testing.T) {
@@ -48,6 +51,51 @@ func TestAbortReachesThePeer(t *testing.T) {
 			}
 			(<-heard).wantAlert(t, test.written, tlsstream.AlertInternalError)
 		})
+	}
+}
+
+// The sequence number is right however much has been sent: past 2^16 records, and past gigabytes with -abort.bytes.
+func TestAbortAfterManyRecords(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		size, all int // of a Write, and of all of them, in bytes
+	}{
+		{"small", 1, 1<<16 + 2},
+		{"large", 1 << 20, *abortBytes},
+	} {
+		for i, p := range abortPaths {
+			t.Run(test.name+"/"+p.name, func(t *testing.T) {
+				t.Parallel()
+				client, server := abortConfigs()
+				us, them := abortPair(t, p, abortRoles[i], client, server, nil)
+				type end struct {
+					n   int64
+					err error
+				}
+				heard := make(chan end, 1)
+				go func() {
+					defer them.Close()
+					them.SetDeadline(time.Time{}) // this takes as long as it takes
+					n, err := io.Copy(io.Discard, them)
+					heard <- end{n, err}
+				}()
+				us.SetDeadline(time.Time{})
+				data := make([]byte, test.size)
+				for left := test.all; left > 0; left -= len(data) {
+					data = data[:min(len(data), left)]
+					if _, err := us.Write(data); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := tlsstream.Abort(us, tlsstream.AlertInternalError); err != nil {
+					t.Error(err)
+				}
+				e := <-heard
+				if alert, ok := abortAlert(e.err); e.n != int64(test.all) || !ok || alert != tlsstream.AlertInternalError {
+					t.Errorf("the peer received %d bytes and %v, want %d and the alert", e.n, e.err, test.all)
+				}
+			})
+		}
 	}
 }
 
