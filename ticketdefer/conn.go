@@ -45,7 +45,8 @@ type Conn struct {
 	due      [][]byte     // empty between calls
 	cut      []byte       // what the last Write could not send: the rest of a record
 
-	deadlines sync.Mutex // held while ending is looked at and a deadline set
+	deadlines       sync.Mutex // held while ending is looked at and a deadline set
+	readBy, writeBy time.Time  // the user's deadlines; guarded by deadlines, fixed once ending is set
 
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
@@ -244,9 +245,10 @@ func (c *Conn) expectECH() {
 // Abort ends the TLS session with a fatal alert and closes the transport (RFC
 // 8446 6.2). What was written and held goes out first. A Write in progress
 // returns with a timeout; deadlines set from now on have no effect. Abort waits
-// up to send for the transport to take everything, then up to drain for the peer's
-// FIN, for a close with unread input would send a RST that can overtake the
-// alert. The transport is closed in every case.
+// up to send for the transport to take everything, and not past the write deadline;
+// then up to drain for the peer's FIN, and not past the read deadline, for a close
+// with unread input would send a RST that can overtake the alert. The transport is
+// closed in every case.
 //
 // The error is ErrNoKeys if the alert cannot be sealed, and ErrEnded if
 // close_notify or an alert went before it.
@@ -276,7 +278,7 @@ func (c *Conn) abort(description uint8, send, drain time.Duration) error {
 	}
 	c.transport.Queue(c.cut)
 	c.transport.Queue(due...)
-	if err := c.transport.SetWriteDeadline(time.Now().Add(send)); err != nil {
+	if err := c.transport.SetWriteDeadline(earlier(c.writeBy, send)); err != nil {
 		return err
 	}
 	if err := c.transport.Flush(); err != nil {
@@ -285,10 +287,19 @@ func (c *Conn) abort(description uint8, send, drain time.Duration) error {
 	if drain <= 0 || c.transport.CloseWrite() != nil {
 		return nil
 	}
-	if err := c.transport.SetReadDeadline(time.Now().Add(drain)); err != nil {
+	if err := c.transport.SetReadDeadline(earlier(c.readBy, drain)); err != nil {
 		return err
 	}
 	return membio.Drain(c.transport)
+}
+
+// earlier returns the end of within from now, or the deadline by if that comes first.
+func earlier(by time.Time, within time.Duration) time.Time {
+	t := time.Now().Add(within)
+	if !by.IsZero() && by.Before(t) {
+		return by
+	}
+	return t
 }
 
 // interruptTimeout is how long a Write whose deadline has passed may take to come
@@ -372,23 +383,28 @@ func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
 
 // SetDeadline sets the transport's deadlines.
-func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.transport.SetDeadline, t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetDeadline, t, &c.readBy, &c.writeBy)
+}
 
 // SetReadDeadline sets the transport's deadline for Read.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.setDeadline(c.transport.SetReadDeadline, t)
+	return c.setDeadline(c.transport.SetReadDeadline, t, &c.readBy)
 }
 
 // SetWriteDeadline sets the transport's deadline for Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(c.transport.SetWriteDeadline, t)
+	return c.setDeadline(c.transport.SetWriteDeadline, t, &c.writeBy)
 }
 
-func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time, by ...*time.Time) error {
 	c.deadlines.Lock()
 	defer c.deadlines.Unlock()
 	if c.ending.Load() {
 		return nil
+	}
+	for _, b := range by {
+		*b = t
 	}
 	return set(t)
 }

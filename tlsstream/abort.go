@@ -20,7 +20,8 @@ var errBusy = errors.New("tlsstream: connection closed without an alert: a call 
 // *AlertError that wraps net.ErrClosed.
 //
 // Abort waits for the transport to take what is pending, at most
-// Options.CloseTimeout and not past the write deadline; then for the peer to
+// Options.CloseTimeout and not past the write deadline, so set another if it has
+// passed; then for the peer to
 // finish, at most Options.DrainTimeout and not past the read deadline, because
 // closing while the peer's data arrives would send a RST that can overtake the
 // alert. Then it closes the transport, in every case. The error is the first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 )
 
 type connKey struct{}
@@ -51,6 +52,7 @@ func abortHTTP1(r *http.Request, a Alert) {
 		return
 	}
 	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		_ = Abort(c, a) // the connection ends in any case
+		_ = c.SetDeadline(time.Time{}) // net/http's is for the response; Abort has bounds of its own
+		_ = Abort(c, a)                // the connection ends in any case
 	}
 }

@@ -192,6 +192,21 @@ func TestAbortedHandlersOnHTTP1(t *testing.T) {
 	}
 }
 
+// A response that is given up because its time is over, as by http.Server's WriteTimeout, ends with the alert, too.
+func TestAbortedHandlerPastItsDeadline(t *testing.T) {
+	s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		halfOf(w, "eof")
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+		panic(http.ErrAbortHandler)
+	})), "http/1.1")
+	n, _, _, err := fetchHTTP(t, httpClient(t, false), s, clientPath{"eof", "late"})
+	if got, ok := abortAlert(err); n != bodySent || !ok || got != tlsstream.AlertInternalError {
+		t.Errorf("%d bytes and %v, want %d and an alert", n, err, bodySent)
+	}
+}
+
 // AbortRequest needs no AbortHandler.
 func TestAbortRequestAlone(t *testing.T) {
 	s := serveHTTP(t, http.HandlerFunc(giveUp), "http/1.1")
