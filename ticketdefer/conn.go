@@ -48,10 +48,16 @@ type Conn struct {
 	deadlines       sync.Mutex // held while ending is looked at and a deadline set
 	readBy, writeBy time.Time  // the user's deadlines; guarded by deadlines, fixed once ending is set
 
+	// See AbortOver.
+	provoking atomic.Bool // an alert of the TLS stack's passes, though ending is set
+	provoked  atomic.Bool // one has
+
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
 	sniffIn     helloSniffer
 	serverHello []byte // what a client has received, up to its cipher suite
+	poisoned    bool   // Read returns the rest of poison, and nothing of the transport's
+	poison      []byte
 }
 
 // WrapConn returns a Conn over conn.
@@ -84,6 +90,9 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Read reads from the transport.
 func (c *Conn) Read(p []byte) (int, error) {
+	if n, poisoned, err := c.readPoison(p); poisoned {
+		return n, err
+	}
 	n, err := c.transport.Read(p)
 	if n == 0 {
 		return n, err
@@ -131,7 +140,7 @@ func (c *Conn) begin(s *session) {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
-	if c.ending.Load() {
+	if c.ending.Load() && !c.passesAlert(p) {
 		return 0, net.ErrClosed // an alert is the last thing to send
 	}
 
@@ -239,88 +248,6 @@ func (c *Conn) gate() *Gate {
 func (c *Conn) expectECH() {
 	if s := c.session.Load(); s != nil {
 		sessions.expectECH(s.gate)
-	}
-}
-
-// Abort ends the TLS session with a fatal alert and closes the transport (RFC
-// 8446 6.2). What was written and held goes out first. A Write in progress
-// returns with a timeout; deadlines set from now on have no effect. Abort waits
-// up to send for the transport to take everything, and not past the write deadline;
-// then up to drain for the peer's FIN, and not past the read deadline, for a close
-// with unread input would send a RST that can overtake the alert. The transport is
-// closed in every case.
-//
-// The error is ErrNoKeys if the alert cannot be sealed, and ErrEnded if
-// close_notify or an alert went before it.
-func (c *Conn) Abort(description uint8, send, drain time.Duration) error {
-	if !c.ending.CompareAndSwap(false, true) {
-		return ErrEnded
-	}
-	err := c.abort(description, send, drain)
-	if closeErr := c.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}
-
-func (c *Conn) abort(description uint8, send, drain time.Duration) error {
-	s := c.session.Load()
-	if s == nil {
-		return ErrNoKeys
-	}
-	if err := c.interrupt(); err != nil {
-		return err
-	}
-	defer func() { <-c.writing }()
-	due, err := s.gate.Abort(description, 0, nil)
-	if err != nil {
-		return err
-	}
-	c.transport.Queue(c.cut)
-	c.transport.Queue(due...)
-	if err := c.transport.SetWriteDeadline(earlier(c.writeBy, send)); err != nil {
-		return err
-	}
-	if err := c.transport.Flush(); err != nil {
-		return err
-	}
-	if drain <= 0 || c.transport.CloseWrite() != nil {
-		return nil
-	}
-	if err := c.transport.SetReadDeadline(earlier(c.readBy, drain)); err != nil {
-		return err
-	}
-	return membio.Drain(c.transport)
-}
-
-// earlier returns the end of within from now, or the deadline by if that comes first.
-func earlier(by time.Time, within time.Duration) time.Time {
-	t := time.Now().Add(within)
-	if !by.IsZero() && by.Before(t) {
-		return by
-	}
-	return t
-}
-
-// interruptTimeout is how long a Write whose deadline has passed may take to come
-// back. Only a transport without deadlines needs any time.
-const interruptTimeout = 500 * time.Millisecond
-
-// interrupt brings a Read and a Write in progress back, and takes writing.
-func (c *Conn) interrupt() error {
-	c.deadlines.Lock()
-	err := c.transport.SetDeadline(time.Unix(1, 0))
-	c.deadlines.Unlock()
-	if err != nil {
-		return err
-	}
-	patience := time.NewTimer(interruptTimeout)
-	defer patience.Stop()
-	select {
-	case c.writing <- struct{}{}:
-		return nil
-	case <-patience.C:
-		return errStuck
 	}
 }
 

@@ -2,6 +2,7 @@ package tlsstream_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -305,10 +306,11 @@ func TestAbortHonoursDeadlines(t *testing.T) {
 		{"silent, late read deadline", true, 0, late, drainDefault},
 		{"silent, read deadline that has passed", true, 0, -early, 0},
 	} {
-		abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
+		honours := func(t *testing.T, p abortPath, r abortRole, version uint16) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
 				client, server := abortConfigs()
+				client.MaxVersion = version
 				us, them := r.ends(p, &drainPipe{Conn: ours}, theirs, client, server)
 				abortShake(t, us, them)
 				gone := make(chan struct{})
@@ -334,6 +336,10 @@ func TestAbortHonoursDeadlines(t *testing.T) {
 				theirs.Close()
 				<-gone
 			})
+		}
+		abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
+			honours(t, p, r, tls.VersionTLS13)
+			honours(t, p, r, tls.VersionTLS12)
 		})
 	}
 }

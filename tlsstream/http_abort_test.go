@@ -207,6 +207,21 @@ func TestAbortedHandlerPastItsDeadline(t *testing.T) {
 	}
 }
 
+// On TLS 1.2 the alert is another one. net/http reads the connection meanwhile.
+func TestAbortedHandlerOnTLS12(t *testing.T) {
+	abortNoLeak(t)
+	s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(giveUp)), "http/1.1")
+	client := httpClient(t, false)
+	client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+	for _, framing := range framings {
+		n, _, _, err := fetchHTTP(t, client, s, clientPath{framing, "abort"})
+		if got, ok := abortAlert(err); n != bodySent || !ok || got != tlsstream.AlertBadRecordMAC {
+			t.Errorf("%s: %d bytes and %v, want %d and an alert", framing, n, err, bodySent)
+		}
+		<-s.closed
+	}
+}
+
 // AbortRequest needs no AbortHandler.
 func TestAbortRequestAlone(t *testing.T) {
 	s := serveHTTP(t, http.HandlerFunc(giveUp), "http/1.1")
