@@ -21,7 +21,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 // response has neither Content-Length nor chunks, no client can tell that it is
 // incomplete. Under AbortHandler the connection ends with the fatal alert
 // internal_error instead, which curl, wget, Python, Node.js, Go and openssl all
-// report; on TLS 1.2 it ends as [Abort] says. On HTTP/2 net/http resets the stream
+// report; on TLS 1.2 with bad_record_mac. On HTTP/2 net/http resets the stream
 // and keeps the connection; that is left as it is.
 //
 //	server := &http.Server{Handler: tlsstream.AbortHandler(h), ConnContext: tlsstream.ConnContext}
