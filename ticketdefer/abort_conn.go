@@ -56,9 +56,6 @@ func (c *Conn) abort(stack io.Reader, description uint8, send, drain time.Durati
 	<-c.writing
 	if err == nil && provoke {
 		err = c.provoke(stack)
-		c.writing <- struct{}{} // a Write of the alert ends at the deadline
-		c.queueCut()
-		<-c.writing
 	}
 	if err != nil {
 		return err
@@ -146,6 +143,9 @@ func (c *Conn) provoke(stack io.Reader) error {
 	if !c.provoked.Load() {
 		return ErrNoKeys
 	}
+	c.writing <- struct{}{} // the Write of the alert ends at the deadline
+	c.queueCut()
+	<-c.writing
 	return nil
 }
 

@@ -51,7 +51,7 @@ func abortHTTP1(r *http.Request, a Alert) {
 	if r.ProtoMajor != 1 {
 		return
 	}
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok && layerOf(c) != nil {
 		_ = c.SetDeadline(time.Time{}) // net/http's is for the response; Abort has bounds of its own
 		_ = Abort(c, a)                // the connection ends in any case
 	}

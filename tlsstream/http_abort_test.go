@@ -277,6 +277,7 @@ func TestAbortRequestElsewhere(t *testing.T) {
 	plain, other := net.Pipe()
 	defer plain.Close()
 	defer other.Close()
+	plain.SetReadDeadline(time.Unix(1, 0))
 	for _, ctx := range []context.Context{t.Context(), tlsstream.ConnContext(t.Context(), plain)} {
 		for _, ending := range []string{"abort", "denied"} {
 			r := httptest.NewRequest("GET", clientPath{"length", ending}.String(), nil).WithContext(ctx)
@@ -288,7 +289,8 @@ func TestAbortRequestElsewhere(t *testing.T) {
 			t.Errorf("a handler that returned: %v", got)
 		}
 	}
-	if err := plain.SetDeadline(time.Unix(1, 0)); err != nil {
+	go other.Write([]byte("x")) // ends a Read without a deadline
+	if _, err := plain.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection that is not ours was touched: %v", err)
 	}
 }
