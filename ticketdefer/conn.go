@@ -45,12 +45,19 @@ type Conn struct {
 	due      [][]byte     // empty between calls
 	cut      []byte       // what the last Write could not send: the rest of a record
 
-	deadlines sync.Mutex // held while ending is looked at and a deadline set
+	deadlines       sync.Mutex // held while ending is looked at and a deadline set
+	readBy, writeBy time.Time  // the user's deadlines; guarded by deadlines, fixed once ending is set
+
+	// See AbortOver.
+	provoking atomic.Bool // an alert of the TLS stack's passes, though ending is set
+	provoked  atomic.Bool // one has
 
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
 	sniffIn     helloSniffer
 	serverHello []byte // what a client has received, up to its cipher suite
+	poisoned    bool   // Read returns the rest of poison, and nothing of the transport's
+	poison      []byte
 }
 
 // WrapConn returns a Conn over conn.
@@ -83,6 +90,9 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Read reads from the transport.
 func (c *Conn) Read(p []byte) (int, error) {
+	if n, poisoned, err := c.readPoison(p); poisoned {
+		return n, err
+	}
 	n, err := c.transport.Read(p)
 	if n == 0 {
 		return n, err
@@ -130,7 +140,7 @@ func (c *Conn) begin(s *session) {
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
-	if c.ending.Load() {
+	if c.ending.Load() && !c.passesAlert(p) {
 		return 0, net.ErrClosed // an alert is the last thing to send
 	}
 
@@ -241,78 +251,6 @@ func (c *Conn) expectECH() {
 	}
 }
 
-// Abort ends the TLS session with a fatal alert and closes the transport (RFC
-// 8446 6.2). What was written and held goes out first. A Write in progress
-// returns with a timeout; deadlines set from now on have no effect. Abort waits
-// up to send for the transport to take everything, then up to drain for the peer's
-// FIN, for a close with unread input would send a RST that can overtake the
-// alert. The transport is closed in every case.
-//
-// The error is ErrNoKeys if the alert cannot be sealed, and ErrEnded if
-// close_notify or an alert went before it.
-func (c *Conn) Abort(description uint8, send, drain time.Duration) error {
-	if !c.ending.CompareAndSwap(false, true) {
-		return ErrEnded
-	}
-	err := c.abort(description, send, drain)
-	if closeErr := c.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}
-
-func (c *Conn) abort(description uint8, send, drain time.Duration) error {
-	s := c.session.Load()
-	if s == nil {
-		return ErrNoKeys
-	}
-	if err := c.interrupt(); err != nil {
-		return err
-	}
-	defer func() { <-c.writing }()
-	due, err := s.gate.Abort(description, 0, nil)
-	if err != nil {
-		return err
-	}
-	c.transport.Queue(c.cut)
-	c.transport.Queue(due...)
-	if err := c.transport.SetWriteDeadline(time.Now().Add(send)); err != nil {
-		return err
-	}
-	if err := c.transport.Flush(); err != nil {
-		return err
-	}
-	if drain <= 0 || c.transport.CloseWrite() != nil {
-		return nil
-	}
-	if err := c.transport.SetReadDeadline(time.Now().Add(drain)); err != nil {
-		return err
-	}
-	return membio.Drain(c.transport)
-}
-
-// interruptTimeout is how long a Write whose deadline has passed may take to come
-// back. Only a transport without deadlines needs any time.
-const interruptTimeout = 500 * time.Millisecond
-
-// interrupt brings a Read and a Write in progress back, and takes writing.
-func (c *Conn) interrupt() error {
-	c.deadlines.Lock()
-	err := c.transport.SetDeadline(time.Unix(1, 0))
-	c.deadlines.Unlock()
-	if err != nil {
-		return err
-	}
-	patience := time.NewTimer(interruptTimeout)
-	defer patience.Stop()
-	select {
-	case c.writing <- struct{}{}:
-		return nil
-	case <-patience.C:
-		return errStuck
-	}
-}
-
 // refusalDrain is how long a client that was refused has to see the alert.
 const refusalDrain = 2 * time.Second
 
@@ -372,23 +310,28 @@ func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.transport.RemoteAddr() }
 
 // SetDeadline sets the transport's deadlines.
-func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(c.transport.SetDeadline, t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	return c.setDeadline(c.transport.SetDeadline, t, &c.readBy, &c.writeBy)
+}
 
 // SetReadDeadline sets the transport's deadline for Read.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.setDeadline(c.transport.SetReadDeadline, t)
+	return c.setDeadline(c.transport.SetReadDeadline, t, &c.readBy)
 }
 
 // SetWriteDeadline sets the transport's deadline for Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(c.transport.SetWriteDeadline, t)
+	return c.setDeadline(c.transport.SetWriteDeadline, t, &c.writeBy)
 }
 
-func (c *Conn) setDeadline(set func(time.Time) error, t time.Time) error {
+func (c *Conn) setDeadline(set func(time.Time) error, t time.Time, by ...*time.Time) error {
 	c.deadlines.Lock()
 	defer c.deadlines.Unlock()
 	if c.ending.Load() {
 		return nil
+	}
+	for _, b := range by {
+		*b = t
 	}
 	return set(t)
 }

@@ -20,13 +20,13 @@ var errBusy = errors.New("tlsstream: connection closed without an alert: a call 
 // *AlertError that wraps net.ErrClosed.
 //
 // Abort waits for the transport to take what is pending, at most
-// Options.CloseTimeout and not past the write deadline; then for the peer to
-// finish, at most Options.DrainTimeout and not past the read deadline, because
-// closing while the peer's data arrives would send a RST that can overtake the
-// alert. Then it closes the transport, in every case. The error is the first
-// reason why the alert may not have reached the peer. After Close or another
-// Abort it is net.ErrClosed. AlertCloseNotify and AlertUserCanceled are not fatal:
-// for them Abort sends none, and closes.
+// Options.CloseTimeout and not past the write deadline (set another if it has
+// passed); then for the peer to finish, at most Options.DrainTimeout and not past
+// the read deadline, because closing while the peer's data arrives would send a RST
+// that can overtake the alert. Then it closes the transport, in every case. The
+// error is the first reason why the alert may not have reached the peer. After
+// Close or another Abort it is net.ErrClosed. AlertCloseNotify and
+// AlertUserCanceled are not fatal: for them Abort sends none, and closes.
 //
 // The peer sees another alert on TLS 1.2 and older, and on a connection whose
 // traffic secrets this layer does not have: bad_record_mac, or, in the handshake,

@@ -2,11 +2,13 @@ package tlsstream_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
@@ -278,5 +280,66 @@ func TestAbortIsBoundedWithAFullSendBuffer(t *testing.T) {
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Abort: %v, want a timeout", err)
+	}
+}
+
+// How long Abort waits for a peer that takes nothing, and for one that does not end, to the nanosecond. A deadline of the
+// user's makes it shorter, and never longer.
+func TestAbortHonoursDeadlines(t *testing.T) {
+	const (
+		early = 300 * time.Millisecond
+		late  = time.Hour
+	)
+	for _, test := range []struct {
+		name        string
+		takes       bool // the peer does
+		write, read time.Duration
+		want        time.Duration
+	}{
+		{"full, no deadline", false, 0, 0, closeDefault},
+		{"full, write deadline", false, early, 0, early},
+		{"full, late write deadline", false, late, 0, closeDefault},
+		{"full, write deadline that has passed", false, -early, 0, 0},
+		{"full, read deadline", false, 0, early, closeDefault},
+		{"silent, no deadline", true, 0, 0, drainDefault},
+		{"silent, read deadline", true, 0, early, early},
+		{"silent, late read deadline", true, 0, late, drainDefault},
+		{"silent, read deadline that has passed", true, 0, -early, 0},
+	} {
+		honours := func(t *testing.T, p abortPath, r abortRole, version uint16) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				client, server := abortConfigs()
+				client.MaxVersion = version
+				us, them := r.ends(p, &drainPipe{Conn: ours}, theirs, client, server)
+				abortShake(t, us, them)
+				gone := make(chan struct{})
+				go func() {
+					defer close(gone)
+					if test.takes {
+						takeAllRaw(nil, theirs)
+					}
+				}()
+				if test.write != 0 {
+					us.SetWriteDeadline(time.Now().Add(test.write))
+				}
+				if test.read != 0 {
+					us.SetReadDeadline(time.Now().Add(test.read))
+				}
+				began := time.Now()
+				if err := tlsstream.Abort(us, tlsstream.AlertInternalError); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s: Abort: %v, want a timeout", test.name, err)
+				}
+				if took := time.Since(began); took != test.want {
+					t.Errorf("%s: Abort took %v, want %v", test.name, took, test.want)
+				}
+				theirs.Close()
+				<-gone
+			})
+		}
+		abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
+			honours(t, p, r, tls.VersionTLS13)
+			honours(t, p, r, tls.VersionTLS12)
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
+
+var abortBytes = flag.Int("abort.bytes", 32<<20, "bytes in large Writes before an Abort")
 
 // A peer gets everything that was written, at the right sequence numbers, and then the alert.
 func TestAbortReachesThePeer(t *testing.T) {
@@ -48,6 +51,51 @@ func TestAbortReachesThePeer(t *testing.T) {
 			}
 			(<-heard).wantAlert(t, test.written, tlsstream.AlertInternalError)
 		})
+	}
+}
+
+// The sequence number is right however much has been sent: past 2^16 records, and past gigabytes with -abort.bytes.
+func TestAbortAfterManyRecords(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		size, all int // of a Write, and of all of them, in bytes
+	}{
+		{"small", 1, 1<<16 + 2},
+		{"large", 1 << 20, *abortBytes},
+	} {
+		for i, p := range abortPaths {
+			t.Run(test.name+"/"+p.name, func(t *testing.T) {
+				t.Parallel()
+				client, server := abortConfigs()
+				us, them := abortPair(t, p, abortRoles[i], client, server, nil)
+				type end struct {
+					n   int64
+					err error
+				}
+				heard := make(chan end, 1)
+				go func() {
+					defer them.Close()
+					them.SetDeadline(time.Time{}) // this takes as long as it takes
+					n, err := io.Copy(io.Discard, them)
+					heard <- end{n, err}
+				}()
+				us.SetDeadline(time.Time{})
+				data := make([]byte, test.size)
+				for left := test.all; left > 0; left -= len(data) {
+					data = data[:min(len(data), left)]
+					if _, err := us.Write(data); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := tlsstream.Abort(us, tlsstream.AlertInternalError); err != nil {
+					t.Error(err)
+				}
+				e := <-heard
+				if alert, ok := abortAlert(e.err); e.n != int64(test.all) || !ok || alert != tlsstream.AlertInternalError {
+					t.Errorf("the peer received %d bytes and %v, want %d and the alert", e.n, e.err, test.all)
+				}
+			})
+		}
 	}
 }
 
@@ -280,36 +328,140 @@ func TestAbortCarriesPrivateAlerts(t *testing.T) {
 	}
 }
 
-// On TLS 1.2 crypto/tls is made to send an alert, in either role, and whatever it has read ahead.
-func TestAbortOnTLS12(t *testing.T) {
-	for _, r := range abortRoles {
-		for _, ahead := range []int{0, 1, 40_000} {
-			t.Run(fmt.Sprintf("%s/%d bytes unread", r.name, ahead), func(t *testing.T) {
+// withoutKeys are connections whose traffic secrets the *tls.Conn path does not have.
+var withoutKeys = []struct {
+	name string
+	path func(abortPath) abortPath
+	max  uint16
+}{
+	{"TLS 1.2", func(p abortPath) abortPath { return p }, tls.VersionTLS12},
+	{"WrapConfig forgotten", func(p abortPath) abortPath {
+		if p.name == "Conn" {
+			return p // it has its own
+		}
+		return abortPath{
+			name:   p.name,
+			client: func(c net.Conn, config *tls.Config) abortable { return tls.Client(ticketdefer.WrapConn(c), config) },
+			server: func(c net.Conn, config *tls.Config) abortable { return tls.Server(ticketdefer.WrapConn(c), config) },
+		}
+	}, tls.VersionTLS13},
+}
+
+// Without keys crypto/tls is made to send an alert, in either role, whatever it has read ahead, and with a Read in
+// progress.
+func TestAbortWithoutKeys(t *testing.T) {
+	for _, without := range withoutKeys {
+		for _, ahead := range []int{-1, 0, 1, 40_000} { // bytes unread; -1 is a Read in progress
+			abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
 				abortNoLeak(t)
 				client, server := abortConfigs()
-				client.MaxVersion = tls.VersionTLS12
-				us, them := abortPair(t, abortPaths[0], r, client, server, nil)
-				if _, err := them.Write(make([]byte, ahead+1)); err != nil {
+				client.MaxVersion = without.max
+				p = without.path(p)
+				us, them := abortPair(t, p, r, client, server, nil)
+				if _, err := them.Write(make([]byte, max(0, ahead)+1)); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := io.ReadFull(us, make([]byte, 1)); err != nil {
 					t.Fatal(err)
 				}
+				read := make(chan struct{})
+				go func() {
+					defer close(read)
+					if ahead < 0 {
+						us.Read(make([]byte, 1))
+					}
+				}()
 				heard := abortListen(them)
 				if _, err := us.Write(make([]byte, 50_000)); err != nil {
 					t.Fatal(err)
 				}
 				if err := tlsstream.Abort(us, tlsstream.AlertInternalError); err != nil {
-					t.Error(err)
+					t.Errorf("%s, %d bytes unread: %v", without.name, ahead, err)
 				}
-				(<-heard).wantAlert(t, 50_000, tlsstream.AlertBadRecordMAC)
+				want := tlsstream.AlertBadRecordMAC
+				if p.name == "Conn" && without.max == tls.VersionTLS13 {
+					want = tlsstream.AlertInternalError
+				}
+				(<-heard).wantAlert(t, 50_000, want)
+				<-read
+				if _, err := us.Write([]byte("late")); err == nil {
+					t.Error("a later Write succeeded")
+				}
 			})
 		}
 	}
 }
 
-// On the *tls.Conn path nobody can: the error says so, and the peer sees a stream without close_notify.
-func TestAbortOnTLS12OfATLSConn(t *testing.T) {
+// The longest record of TLS 1.2, of which crypto/tls has a part, does not keep the alert from being sent.
+func TestAbortWithoutKeysInsideARecord(t *testing.T) {
+	abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
+		var valve *abortValve
+		client, server := abortConfigs()
+		client.MaxVersion = tls.VersionTLS12
+		us, them := abortPair(t, p, r, client, server, func(c *net.TCPConn) net.Conn {
+			valve = newAbortValve(c, -1, -1)
+			return valve
+		})
+		const longest = 16<<10 + 2048 // RFC 5246 6.2.3
+		part := []byte{23, 3, 3, longest >> 8, longest & 0xff, 'x'}
+		valve.in.limit(len(part))
+		if _, err := them.NetConn().Write(part); err != nil {
+			t.Fatal(err)
+		}
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			us.Read(make([]byte, 1))
+		}()
+		<-valve.in.blocked
+		heard := abortListen(them)
+		if err := tlsstream.Abort(us, tlsstream.AlertInternalError); err != nil {
+			t.Error(err)
+		}
+		(<-heard).wantAlert(t, 0, tlsstream.AlertBadRecordMAC)
+		<-read
+	})
+}
+
+// The record that a Write is stuck in is completed there, too.
+func TestAbortWithoutKeysInterruptsAWrite(t *testing.T) {
+	for _, without := range withoutKeys {
+		for _, at := range []int{0, 1, 5, 30, 61} {
+			abortCases(t, func(t *testing.T, p abortPath, r abortRole) {
+				const size = 40
+				var valve *abortValve
+				client, server := abortConfigs()
+				client.MaxVersion = without.max
+				server.SessionTicketsDisabled = true
+				us, them := abortPair(t, without.path(p), r, client, server, func(c *net.TCPConn) net.Conn {
+					valve = newAbortValve(c, -1, -1)
+					return valve
+				})
+				valve.out.limit(at)
+				heard := abortListen(them)
+				written := make(chan error, 1)
+				go func() {
+					_, err := us.Write(make([]byte, size))
+					written <- err
+				}()
+				<-valve.out.blocked
+				if err := tlsstream.Abort(us, tlsstream.AlertInternalError); err != nil {
+					t.Errorf("%s, at %d: %v", without.name, at, err)
+				}
+				if err := <-written; err == nil {
+					t.Error("the Write in progress succeeded")
+				}
+				h := <-heard
+				if _, ok := abortAlert(h.err); !ok || len(h.data) != size {
+					t.Errorf("%s, at %d: the peer received %d bytes and %v, want %d and an alert", without.name, at, len(h.data), h.err, size)
+				}
+			})
+		}
+	}
+}
+
+// Where there is no *tls.Conn to make use of, the error says so, and the peer sees a stream without close_notify.
+func TestAbortWithoutKeysAndWithoutTheStack(t *testing.T) {
 	for _, r := range abortRoles {
 		t.Run(r.name, func(t *testing.T) {
 			client, server := abortConfigs()
@@ -320,7 +472,7 @@ func TestAbortOnTLS12OfATLSConn(t *testing.T) {
 				p, _ := io.ReadAll(them.NetConn())
 				bare <- p
 			}()
-			if err := tlsstream.Abort(us, tlsstream.AlertInternalError); !errors.Is(err, ticketdefer.ErrNoKeys) {
+			if err := tlsstream.Abort(us.(*tls.Conn).NetConn(), tlsstream.AlertInternalError); !errors.Is(err, ticketdefer.ErrNoKeys) {
 				t.Errorf("Abort: %v, want ErrNoKeys", err)
 			}
 			if p := <-bare; len(p) > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strings"
 )
 
 // An Alert is the number of a TLS alert: RFC 8446 section 6, and the registry
@@ -131,6 +132,8 @@ type AlertError struct {
 	Reason string
 	// Err is the error of crypto/tls, or of the transport, that it came with.
 	Err error
+
+	sender string // of a Remote one: "client" or "server"
 }
 
 func (e *AlertError) Error() string {
@@ -143,6 +146,9 @@ func (e *AlertError) Error() string {
 		s += fmt.Sprintf(": %q", e.Reason)
 	}
 	if hint := alertHints[e.Alert]; hint != "" && e.Remote {
+		if e.sender != "" {
+			hint = strings.ReplaceAll(hint, "the peer", "the "+e.sender)
+		}
 		s += ": " + hint
 	}
 	if _, _, same := alertOf(e.Err); !e.Remote && e.Err != nil && !same {
@@ -199,6 +205,7 @@ func (e *Engine) withAlert(err error) error {
 	a := &AlertError{Alert: alert, Remote: remote, Err: err}
 	if remote {
 		a.Reason = e.reasons.get()
+		a.sender = peerName(e.client)
 	}
 	e.lastAlert.Store(a)
 	return a

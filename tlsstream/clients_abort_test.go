@@ -42,7 +42,6 @@ func TestClientsReportAnAbortOfATLSConn(t *testing.T) {
 func TestClientsReportAnAbortOnTLS12(t *testing.T) {
 	config := abortCA.ServerConfig()
 	config.MaxVersion = tls.VersionTLS12
-	s := serveClients(t, listenClients(t, tlsstream.Options{}, config, true), answer)
 	says := map[string]string{
 		"curl":             "alert bad record mac",
 		"wget":             "A TLS fatal alert has been received",
@@ -53,10 +52,13 @@ func TestClientsReportAnAbortOnTLS12(t *testing.T) {
 		"gnutls-cli":       "*** Received alert [20]: Bad record MAC",
 		"Java SSLSocket":   "SSLException: Received fatal alert: bad_record_mac",
 	}
-	forClients(t, func(t *testing.T, c clientProgram) {
-		c.abort.Says = says[c.name]
-		c.check(t, s, abortsInEveryFraming()[2:])
-	})
+	for _, stream := range []bool{true, false} {
+		s := serveClients(t, listenClients(t, tlsstream.Options{}, config, stream), answer)
+		forClients(t, func(t *testing.T, c clientProgram) {
+			c.abort.Says = says[c.name]
+			c.check(t, s, abortsInEveryFraming()[2:])
+		})
+	}
 }
 
 func abortsInEveryFraming() (paths []clientPath) {

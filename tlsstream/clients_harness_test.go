@@ -115,7 +115,11 @@ func answer(c net.Conn) {
 	if err != nil {
 		return
 	}
-	p := parseClientPath(request.URL.Path)
+	answerAs(c, parseClientPath(request.URL.Path))
+}
+
+// answerAs sends the response that p says, to a request that has been read.
+func answerAs(c net.Conn, p clientPath) {
 	head, part := "", strings.Repeat("x", bodySent)
 	rest := part
 	switch p.framing {

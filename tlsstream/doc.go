@@ -24,6 +24,21 @@
 //
 // For libraries that call crypto/tls themselves, use package ticketdefer.
 //
+// # How a stream ends
+//
+// [Conn.Close] says that all is well. On a client that has read nothing it waits for
+// the server, 2 seconds at most: see there. [Conn.Abort], and [Abort] for a *tls.Conn,
+// say by a fatal alert that it is not; [AbortHandler] does so for net/http. With
+// [Options].Reasons a server can add words. [Conn.CloseRead] is for those who only
+// write.
+//
+// What the peer said is in an [*AlertError], or in [ErrTruncated] if it left without a
+// word. A handshake that fails is a [*HandshakeError], which tells how far it got and
+// what to do. All of them work with errors.Is on the error of the transport beneath.
+//
+// [PinPeers] and [PinnedIdentity] are for peers who know each other's keys, without
+// any certificate authority.
+//
 // # Limits
 //
 // A close_notify alert is data to TCP. When one side closes its sending half first

@@ -20,9 +20,29 @@ type drainPipe struct {
 	net.Conn
 	deaf         bool // deadlines of reading have no effect
 	shut, closed atomic.Int32
+	calls        atomic.Int32 // of everything but Read and Write
+}
+
+// staysDead fails the test if something of what used c comes to life again, by a
+// timer of the bubble.
+func (c *drainPipe) staysDead(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	calls := c.calls.Load()
+	time.Sleep(time.Hour)
+	synctest.Wait()
+	if again := c.calls.Load(); again != calls {
+		t.Errorf("%d things were done to the transport later", again-calls)
+	}
+}
+
+func (c *drainPipe) SetWriteDeadline(t time.Time) error {
+	c.calls.Add(1)
+	return c.Conn.SetWriteDeadline(t)
 }
 
 func (c *drainPipe) SetReadDeadline(t time.Time) error {
+	c.calls.Add(1)
 	if c.deaf {
 		return nil
 	}
@@ -30,11 +50,13 @@ func (c *drainPipe) SetReadDeadline(t time.Time) error {
 }
 
 func (c *drainPipe) CloseWrite() error {
+	c.calls.Add(1)
 	c.shut.Add(1)
 	return nil
 }
 
 func (c *drainPipe) Close() error {
+	c.calls.Add(1)
 	c.closed.Add(1)
 	return c.Conn.Close()
 }
@@ -244,14 +266,7 @@ func (c *closeCase) run(t *testing.T) {
 	}
 	theirs.Close()
 	<-gone
-	// Nothing of it comes to life again: no goroutine, and no timer.
-	synctest.Wait()
-	calls := transport.closed.Load() + transport.shut.Load()
-	time.Sleep(time.Hour)
-	synctest.Wait()
-	if again := transport.closed.Load() + transport.shut.Load(); again != calls {
-		t.Error("something was done to the transport later")
-	}
+	transport.staysDead(t)
 }
 
 // How long Close may wait, as its documentation and that of Options say.

@@ -66,9 +66,13 @@ func (c *Conn) refusedBy() error {
 	return nil
 }
 
-// explainTimeout bounds the look for an alert after a failed write. The alert
-// has arrived before the RST that made the write fail, or never will.
-const explainTimeout = 100 * time.Millisecond
+// explainTimeout bounds each look for an alert after a failed write. The alert
+// has arrived before the RST that made the write fail, or never will. Where the
+// processor is busy, the time may be over before the look: so there are several.
+const (
+	explainTimeout = 100 * time.Millisecond
+	explainLooks   = 3
+)
 
 // sendError is what a call returns whose sending has ended with err, which may be
 // nil.
@@ -88,33 +92,53 @@ func (c *Conn) explain(err error) error {
 	case !isReset(err):
 		return err
 	}
-	patience := time.NewTimer(explainTimeout)
-	defer patience.Stop()
-	select {
-	case c.reading <- struct{}{}:
+	if c.takeReading() {
 		c.lookForEndLocked()
 		<-c.reading
-	case <-c.ending.done: // whoever reads has found it
-	case <-patience.C:
 	}
 	var alert *AlertError
 	if errors.As(c.Err(), &alert) && alert.Remote {
-		return &AlertError{Alert: alert.Alert, Remote: true, Reason: alert.Reason, Err: err}
+		found := *alert
+		found.Err = err
+		return &found
 	}
 	return err
+}
+
+// takeReading takes reading, unless whoever reads finds the end of the stream, or does
+// not come back.
+func (c *Conn) takeReading() bool {
+	select {
+	case c.reading <- struct{}{}:
+		return true
+	default:
+	}
+	patience := time.NewTimer(interruptTimeout)
+	defer patience.Stop()
+	select {
+	case c.reading <- struct{}{}:
+		return true
+	case <-c.ending.done:
+	case <-patience.C:
+	}
+	return false
 }
 
 // lookForEndLocked reads what has arrived, up to the end of the stream, and
 // keeps application data for Read, as much as a Buffer takes.
 func (c *Conn) lookForEndLocked() {
-	c.readDeadline.overrule(explainTimeout) // nothing more will come, so nothing is waited for
 	defer c.readDeadline.unbound()
 	buf := copyBuffers.Get().(*[writeSlice]byte)
 	defer copyBuffers.Put(buf)
-	for c.ahead.Free() > 0 {
+	for looks := explainLooks; looks > 0 && c.ahead.Free() > 0; {
+		c.readDeadline.overrule(explainTimeout)
 		n, err := c.readLocked(buf[:min(len(buf), c.ahead.Free())])
 		c.ahead.Write(buf[:n])
-		if err != nil {
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			looks--
+		default:
 			return
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
 // ErrTruncated is returned by Read when the peer's stream ended without a
@@ -59,12 +61,13 @@ var (
 type Stage string
 
 const (
-	StageConnected      Stage = "connected"              // no TLS was sent or received
-	StageHelloSent      Stage = "ClientHello sent"       // client; no part of the server's flight has come
-	StageHelloReceived  Stage = "ClientHello received"   // server; at least a part of it
-	StageFlightReceived Stage = "server flight received" // client; at least a part of it
-	StageFlightSent     Stage = "server flight sent"     // server; the client's Finished has not come
-	StageFinished       Stage = "finished"               // what failed is sending the last flight
+	StageConnected        Stage = "connected"              // no TLS was sent or received
+	StageHelloSent        Stage = "ClientHello sent"       // client; no part of the server's flight has come
+	StageHelloReceived    Stage = "ClientHello received"   // server; at least a part of it
+	StageFlightReceived   Stage = "server flight received" // client; at least a part of it
+	StageFlightSent       Stage = "server flight sent"     // server; the client's Finished has not come
+	StageClientFlightSent Stage = "client flight sent"     // client of TLS 1.2; with its certificate, if the server asked for one
+	StageFinished         Stage = "finished"               // what failed is sending the last flight
 )
 
 // A HandshakeError tells why a handshake failed. It is final, unless the error
@@ -130,10 +133,7 @@ func (e *Engine) handshakeError(err error) *HandshakeError {
 func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
 	var alert *AlertError
 	errors.As(h.Err, &alert)
-	peer := "client"
-	if e.client {
-		peer = "server"
-	}
+	peer := peerName(e.client)
 	var header tls.RecordHeaderError
 	switch err := h.Err; {
 	case len(head) > 0 && head[0] != recordHandshake && head[0] != recordAlert:
@@ -161,13 +161,22 @@ func (e *Engine) handshakeHint(h *HandshakeError, head []byte) string {
 	return refusalHints[alert.Alert]
 }
 
+// peerName is what the other side of a client, or of a server, is.
+func peerName(client bool) string {
+	if client {
+		return "server"
+	}
+	return "client"
+}
+
 // awaited is what the peer sends next at each stage.
 var awaited = map[Stage]string{
-	StageConnected:      "ClientHello",
-	StageHelloSent:      "ServerHello",
-	StageHelloReceived:  "ClientHello, of which a part has come",
-	StageFlightReceived: "flight, of which a part has come",
-	StageFlightSent:     "answer to this side's flight, its Finished",
+	StageConnected:        "ClientHello",
+	StageHelloSent:        "ServerHello",
+	StageHelloReceived:    "ClientHello, of which a part has come",
+	StageFlightReceived:   "flight, of which a part has come",
+	StageFlightSent:       "answer to this side's flight, its Finished",
+	StageClientFlightSent: "answer to this side's flight, its Finished",
 }
 
 // certificateHint says what to do when this side did not accept the peer's
@@ -207,6 +216,9 @@ func (e *Engine) stage(head []byte) Stage {
 	switch {
 	case e.complete.Load() || e.client && e.wire.gate.HasSecret():
 		return StageFinished
+	case e.client && heard && e.wire.gate.Stats().Deferral == ticketdefer.DeferralTLS12:
+		// crypto/tls has logged the master secret, as it does for this flight.
+		return StageClientFlightSent
 	case e.client && heard:
 		return StageFlightReceived
 	case e.client && e.wire.due.total.Load() > 0:

@@ -202,6 +202,35 @@ func TestThePeersAlertWinsOverItsReset(t *testing.T) {
 	}
 }
 
+// A starvedConn is a brokenConn of a process that is not given the processor: each
+// deadline that is set passes before the first Read under it.
+type starvedConn struct {
+	*brokenConn
+	starve atomic.Int32 // how many Reads more
+}
+
+func (c *starvedConn) Read(p []byte) (int, error) {
+	if c.broken.Load() != nil && c.starve.Add(-1) >= 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.brokenConn.Read(p)
+}
+
+// On a busy machine the alert wins, too.
+func TestThePeersAlertWinsThoughADeadlineHasPassed(t *testing.T) {
+	clientConn, serverConn := endTCP(t)
+	starved := &starvedConn{brokenConn: &brokenConn{TCPConn: clientConn}}
+	client := tlsstream.Client(starved, endCA.ClientConfig())
+	defer client.Close()
+	peer := scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)
+	peer.send(contentAlert, levelFatal, byte(tlsstream.AlertAccessDenied))
+	starved.starve.Store(2)
+	starved.breakWith(syscall.ECONNRESET)
+	if _, err := client.Write([]byte("data")); alertIn(err) != (alertSeen{tlsstream.AlertAccessDenied, true}) {
+		t.Errorf("Write: %v", err)
+	}
+}
+
 // What a deadline, a close, a cut and a reset are called, whoever finds them.
 func TestErrorsMatchThoseOfTheTransport(t *testing.T) {
 	read := func(c *tlsstream.Conn) error { _, err := c.Read(make([]byte, 1)); return err }

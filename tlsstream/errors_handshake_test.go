@@ -120,6 +120,14 @@ func afterFlight(then func(*net.TCPConn)) func(*testing.T, *net.TCPConn, *tls.Co
 	}
 }
 
+// afterAnswer is a server of TLS 1.2 that sends its flight and waits for the first record of the client's.
+func afterAnswer(then func(*net.TCPConn)) func(*testing.T, *net.TCPConn, *tls.Config) {
+	return partOf(0, false, func(conn *net.TCPConn) {
+		readRecord(conn)
+		then(conn)
+	})
+}
+
 func (c *handshakeCase) run(t *testing.T) error {
 	clientConn, serverConn := endTCP(t)
 	clientConfig, serverConfig := endCA.ClientConfig(), endCA.ServerConfig()
@@ -251,6 +259,8 @@ func handshakeCases() []handshakeCase {
 		helloReceived  = tlsstream.StageHelloReceived
 		flightReceived = tlsstream.StageFlightReceived
 		flightSent     = tlsstream.StageFlightSent
+
+		clientFlightSent = tlsstream.StageClientFlightSent
 	)
 	cut := []error{io.ErrUnexpectedEOF}
 	late := []error{os.ErrDeadlineExceeded}
@@ -273,8 +283,8 @@ func handshakeCases() []handshakeCase {
 		{name: "unknown CA, TLS 1.2", client: true, config: both(tls12Only, strangeCA), want: local(flightReceived, tlsstream.AlertBadCertificate), as: new(x509.UnknownAuthorityError), hint: "RootCAs"},
 		{name: "wrong name", client: true, config: wrongName, want: local(flightReceived, tlsstream.AlertBadCertificate), as: new(x509.HostnameError), hint: "ServerName"},
 		{name: "expired", client: true, config: clientLate, want: local(flightReceived, tlsstream.AlertBadCertificate), as: new(x509.CertificateInvalidError), hint: "clock"},
-		{name: "certificate required, TLS 1.2", client: true, config: both(tls12Only, certificateNeeded), want: remote(flightReceived, tlsstream.AlertHandshakeFailure), hint: "certificate"},
-		{name: "certificate refused, TLS 1.2", client: true, config: both(tls12Only, strangeClient), want: remote(flightReceived, tlsstream.AlertUnknownCA), hint: "does not trust the authority"},
+		{name: "certificate required, TLS 1.2", client: true, config: both(tls12Only, certificateNeeded), want: remote(clientFlightSent, tlsstream.AlertHandshakeFailure), hint: "certificate"},
+		{name: "certificate refused, TLS 1.2", client: true, config: both(tls12Only, strangeClient), want: remote(clientFlightSent, tlsstream.AlertUnknownCA), hint: "does not trust the authority"},
 		{name: "reset after ClientHello", client: true, peer: afterHello(reset), want: plain(helloSent), is: broken, hint: "on seeing the ClientHello"},
 		{name: "reset in the middle", client: true, peer: partOf(200, false, reset), want: plain(flightReceived), is: broken, hint: "in the middle"},
 		{name: "closed before anything", client: true, peer: afterHello(finish), want: plain(helloSent), is: cut, hint: "before it sent anything"},
@@ -282,6 +292,8 @@ func handshakeCases() []handshakeCase {
 		{name: "closed at the last byte", client: true, peer: partOf(-1, false, finish), want: plain(flightReceived), is: cut, hint: "in the middle"},
 		{name: "timeout before ServerHello", client: true, timeout: true, peer: silence, want: timeout(helloSent), is: late, hint: "ServerHello"},
 		{name: "timeout in the flight", client: true, timeout: true, peer: partOf(200, false, stay), want: timeout(flightReceived), is: late, hint: "flight"},
+		{name: "timeout before Finished, TLS 1.2", client: true, timeout: true, config: tls12Only, peer: partOf(0, false, stay), want: timeout(clientFlightSent), is: late, hint: "Finished"},
+		{name: "reset before Finished, TLS 1.2", client: true, config: tls12Only, peer: afterAnswer(reset), want: plain(clientFlightSent), is: broken, hint: "in the middle"},
 
 		{name: "not TLS", peer: speak("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), want: plain(tlsstream.StageConnected), as: new(tls.RecordHeaderError), hint: "GET / HTTP/1.1"},
 		{name: "no common version", config: noVersion, want: local(helloReceived, tlsstream.AlertProtocolVersion), hint: "MinVersion"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 )
 
 type connKey struct{}
@@ -20,7 +21,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 // response has neither Content-Length nor chunks, no client can tell that it is
 // incomplete. Under AbortHandler the connection ends with the fatal alert
 // internal_error instead, which curl, wget, Python, Node.js, Go and openssl all
-// report; on TLS 1.2 it ends as [Abort] says. On HTTP/2 net/http resets the stream
+// report; on TLS 1.2 with bad_record_mac. On HTTP/2 net/http resets the stream
 // and keeps the connection; that is left as it is.
 //
 //	server := &http.Server{Handler: tlsstream.AbortHandler(h), ConnContext: tlsstream.ConnContext}
@@ -50,7 +51,8 @@ func abortHTTP1(r *http.Request, a Alert) {
 	if r.ProtoMajor != 1 {
 		return
 	}
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		_ = Abort(c, a) // the connection ends in any case
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok && layerOf(c) != nil {
+		_ = c.SetDeadline(time.Time{}) // net/http's is for the response; Abort has bounds of its own
+		_ = Abort(c, a)                // the connection ends in any case
 	}
 }

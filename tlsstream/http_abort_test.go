@@ -192,6 +192,36 @@ func TestAbortedHandlersOnHTTP1(t *testing.T) {
 	}
 }
 
+// A response that is given up because its time is over, as by http.Server's WriteTimeout, ends with the alert, too.
+func TestAbortedHandlerPastItsDeadline(t *testing.T) {
+	s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		halfOf(w, "eof")
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+		panic(http.ErrAbortHandler)
+	})), "http/1.1")
+	n, _, _, err := fetchHTTP(t, httpClient(t, false), s, clientPath{"eof", "late"})
+	if got, ok := abortAlert(err); n != bodySent || !ok || got != tlsstream.AlertInternalError {
+		t.Errorf("%d bytes and %v, want %d and an alert", n, err, bodySent)
+	}
+}
+
+// On TLS 1.2 the alert is another one. net/http reads the connection meanwhile.
+func TestAbortedHandlerOnTLS12(t *testing.T) {
+	abortNoLeak(t)
+	s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(giveUp)), "http/1.1")
+	client := httpClient(t, false)
+	client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+	for _, framing := range framings {
+		n, _, _, err := fetchHTTP(t, client, s, clientPath{framing, "abort"})
+		if got, ok := abortAlert(err); n != bodySent || !ok || got != tlsstream.AlertBadRecordMAC {
+			t.Errorf("%s: %d bytes and %v, want %d and an alert", framing, n, err, bodySent)
+		}
+		<-s.closed
+	}
+}
+
 // AbortRequest needs no AbortHandler.
 func TestAbortRequestAlone(t *testing.T) {
 	s := serveHTTP(t, http.HandlerFunc(giveUp), "http/1.1")
@@ -247,6 +277,7 @@ func TestAbortRequestElsewhere(t *testing.T) {
 	plain, other := net.Pipe()
 	defer plain.Close()
 	defer other.Close()
+	plain.SetReadDeadline(time.Unix(1, 0))
 	for _, ctx := range []context.Context{t.Context(), tlsstream.ConnContext(t.Context(), plain)} {
 		for _, ending := range []string{"abort", "denied"} {
 			r := httptest.NewRequest("GET", clientPath{"length", ending}.String(), nil).WithContext(ctx)
@@ -258,7 +289,8 @@ func TestAbortRequestElsewhere(t *testing.T) {
 			t.Errorf("a handler that returned: %v", got)
 		}
 	}
-	if err := plain.SetDeadline(time.Unix(1, 0)); err != nil {
+	go other.Write([]byte("x")) // ends a Read without a deadline
+	if _, err := plain.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection that is not ours was touched: %v", err)
 	}
 }

@@ -1,8 +1,10 @@
 package tlsstream
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -38,16 +40,16 @@ func StatsOf(c net.Conn) (Stats, bool) {
 }
 
 // Abort ends c with a fatal alert, as [Conn.Abort] does. c is as for
-// [FlushTickets]. On a *tls.Conn whose connection speaks TLS 1.2 or older, or whose
-// secrets this layer does not have, no alert can be sent: c is closed without
-// close_notify, which careful clients report, and the error says so.
+// [FlushTickets]. On a *tls.Conn in the handshake of TLS 1.2 or older, or of a
+// connection whose secrets this layer does not have, no alert can be sent: c is
+// closed without close_notify, which careful clients report, and the error says so.
 func Abort(c net.Conn, a Alert) error {
 	switch layer := layerOf(c).(type) {
 	case *Conn:
 		return layer.Abort(a)
 	case *ticketdefer.Conn:
 		o := Options{}
-		err := layer.Abort(uint8(a), o.closeTimeout(), o.drainTimeout())
+		err := layer.AbortOver(stackOver(c, layer), uint8(a), o.closeTimeout(), o.drainTimeout())
 		switch {
 		case errors.Is(err, ticketdefer.ErrEnded):
 			return net.ErrClosed
@@ -57,6 +59,19 @@ func Abort(c net.Conn, a Alert) error {
 		return nil
 	}
 	return errNoNetConn
+}
+
+// stackOver finds the *tls.Conn that runs over layer, on the way there from c. It
+// returns nil if there is none.
+func stackOver(c net.Conn, layer *ticketdefer.Conn) io.Reader {
+	var stack io.Reader
+	membio.Find(c, func(c net.Conn) bool {
+		if t, ok := c.(*tls.Conn); ok {
+			stack = t
+		}
+		return c == layer
+	})
+	return stack
 }
 
 // layerOf finds the outermost *Conn or *ticketdefer.Conn that c is or runs over.

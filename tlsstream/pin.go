@@ -73,8 +73,8 @@ func PinnedIdentity(key crypto.Signer) (tls.Certificate, error) {
 // whatever its certificate says, and nobody else. Add Certificates. It panics
 // without pins.
 //
-// A peer that is refused gets the alert bad_certificate; the error that this
-// package makes of it says that the key is not on the list.
+// A peer that is refused gets the alert bad_certificate. The *AlertError that this
+// package makes of it says "your key is not on the server's list", or the client's.
 func PinPeers(pins ...Pin) *tls.Config {
 	if len(pins) == 0 {
 		panic("tlsstream: PinPeers without pins would accept nobody")

@@ -103,15 +103,15 @@ func TestPinnedPeersMeet(t *testing.T) {
 	}
 }
 
-// wantRefused fails the test unless the stranger reads that its key is not on the list, and the other whose key it was.
-func wantRefused(t *testing.T, stranger, other error, pin tlsstream.Pin) {
+// wantRefused fails the test unless the stranger reads whose list its key is not on, and the other whose key it was.
+func wantRefused(t *testing.T, stranger, other error, side string, pin tlsstream.Pin) {
 	t.Helper()
 	var alert *tlsstream.AlertError
 	if !errors.As(stranger, &alert) || !alert.Remote || alert.Alert != tlsstream.AlertBadCertificate {
 		t.Errorf("the stranger's error is %v, want the alert bad_certificate", stranger)
 	}
-	if stranger == nil || !strings.Contains(stranger.Error(), "your key is not on the") {
-		t.Errorf("the stranger's error is %v, which does not tell", stranger)
+	if want := "your key is not on the " + side + "'s list"; stranger == nil || !strings.Contains(stranger.Error(), want) {
+		t.Errorf("the stranger's error is %v, which does not say %q", stranger, want)
 	}
 	if other == nil || !strings.Contains(other.Error(), pin.String()) {
 		t.Errorf("the other's error is %v, which does not name %v", other, pin)
@@ -122,7 +122,7 @@ func TestPinnedServerRefusesAStranger(t *testing.T) {
 	for range 20 {
 		server, friend, stranger := newPinnedECDSA(t), newPinnedECDSA(t), newPinnedECDSA(t)
 		c, s, _ := pinMeeting(t, stranger.config(server.pin), server.config(friend.pin))
-		wantRefused(t, c, s, stranger.pin)
+		wantRefused(t, c, s, "server", stranger.pin)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestPinnedClientRefusesAStranger(t *testing.T) {
 	for range 20 {
 		client, friend, stranger := newPinnedECDSA(t), newPinnedECDSA(t), newPinnedECDSA(t)
 		c, s, _ := pinMeeting(t, client.config(friend.pin), stranger.config(client.pin))
-		wantRefused(t, s, c, stranger.pin)
+		wantRefused(t, s, c, "client", stranger.pin)
 	}
 }
 
@@ -186,13 +186,13 @@ func TestPinsAreCheckedOnResumption(t *testing.T) {
 		changed := server.config(friend.pin)
 		changed.SetSessionTicketKeys([][32]byte{{1}})
 		c, s, _ := pinMeeting(t, clientConfig, changed)
-		wantRefused(t, c, s, client.pin)
+		wantRefused(t, c, s, "server", client.pin)
 	})
 	t.Run("client", func(t *testing.T) {
 		changed := client.config(friend.pin)
 		changed.ServerName, changed.ClientSessionCache = clientConfig.ServerName, clientConfig.ClientSessionCache
 		c, s, _ := pinMeeting(t, changed, serverConfig)
-		wantRefused(t, s, c, server.pin)
+		wantRefused(t, s, c, "client", server.pin)
 	})
 }
 

@@ -302,14 +302,16 @@ func TestCallsRacedOverTCPEndAsDocumented(t *testing.T) {
 }
 
 // The same over a pipe without a buffer, on the clock of a bubble: the bound is
-// exact, and a goroutine that stays behind is a panic.
+// exact, a goroutine that stays behind is a panic, and a timer is seen.
 func TestCallsRacedInABubbleEndAsDocumented(t *testing.T) {
 	tally := &raceTally{counts: make(map[string]int)}
 	raceSeeds(func(seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			r := &raceRound{seed: seed, tally: tally}
-			r.run(t, &drainPipe{Conn: ours}, theirs)
+			transport := &drainPipe{Conn: ours}
+			r.run(t, transport, theirs)
+			transport.staysDead(t)
 		})
 	})
 	tally.report(t, 0)

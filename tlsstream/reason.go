@@ -14,7 +14,7 @@ import (
 // sees it. So the reason travels as the ticket of a NewSessionTicket, marked by
 // reasonMagic, right before the alert. A client that knows nothing of this may store
 // it in place of its good ticket; so the good one is sent once more behind it, and
-// it costs no client anything. (RFC 8446 6.2 has clients forget the tickets of a
+// it costs a client's next connection nothing. (RFC 8446 6.2 has clients forget the tickets of a
 // failed connection, and some do.)
 
 // reasonMagic marks a ticket that is a reason. 16 random bytes: a real ticket
@@ -107,9 +107,9 @@ func (c *reasonCache) get() string {
 	return c.reason
 }
 
-// offersTickets reports whether a ClientHello has the psk_key_exchange_modes
+// offersModes reports whether a ClientHello has the psk_key_exchange_modes
 // extension (RFC 8446 4.2.9), without which a client must not be sent tickets.
-func offersTickets(hello *tls.ClientHelloInfo) bool {
+func offersModes(hello *tls.ClientHelloInfo) bool {
 	const pskKeyExchangeModes = 45
 	return slices.Contains(hello.Extensions, pskKeyExchangeModes)
 }
@@ -123,24 +123,28 @@ func (e *Engine) wireReasons(config *tls.Config) {
 	}
 	e.keepTicket(config)
 	get := config.GetConfigForClient
-	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		e.sendsReasons = offersTickets(hello)
-		if get == nil {
-			return nil, nil
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (chosen *tls.Config, err error) {
+		used := config
+		if get != nil {
+			chosen, err = get(hello)
 		}
-		chosen, err := get(hello)
 		if chosen != nil && err == nil {
 			e.keepTicket(chosen) // it is this connection's own, too
+			used = chosen
 		}
+		// Where crypto/tls makes no tickets, all that is known is that there are modes.
+		e.sendsReasons = used.SessionTicketsDisabled && offersModes(hello)
 		return chosen, err
 	}
 }
 
 // keepTicket makes a server's engine remember the ticket that it gives the client.
+// crypto/tls makes one if the client offers psk_dhe_ke.
 func (e *Engine) keepTicket(config *tls.Config) {
 	wrap := config.WrapSession // BindConfig sets it
 	config.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
 		ticket, err := wrap(state, session)
+		e.sendsReasons = err == nil
 		if err == nil && len(ticket) <= maxRepeatedTicket {
 			e.goodTicket = ticket
 		}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	utls "github.com/refraction-networking/utls"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
@@ -159,13 +160,16 @@ func TestReasonIsNotSentUnlessWanted(t *testing.T) {
 		name    string
 		options *tlsstream.Options
 		cache   bool // the client's: with one it offers psk_dhe_ke
+		tickets bool // the server's
 		text    string
 		sent    bool
 	}{
-		{"all is well", withReasons, true, "reason", true},
-		{"no text", withReasons, true, "", false},
-		{"not asked for", noReasons, true, "reason", false},
-		{"a client that wants no tickets", withReasons, false, "reason", false},
+		{"all is well", withReasons, true, true, "reason", true},
+		{"no text", withReasons, true, true, "", false},
+		{"not asked for", noReasons, true, true, "reason", false},
+		{"a client that wants no tickets", withReasons, false, true, "reason", false},
+		{"a server without tickets", withReasons, true, false, "reason", true},
+		{"neither has tickets", withReasons, false, false, "reason", false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -173,6 +177,7 @@ func TestReasonIsNotSentUnlessWanted(t *testing.T) {
 			if !test.cache {
 				client.ClientSessionCache = nil
 			}
+			server.SessionTicketsDisabled = !test.tickets
 			var valve *abortValve
 			us, them := abortPair(t, abortStream(*test.options), abortRoles[0], client, server, func(c *net.TCPConn) net.Conn {
 				valve = newAbortValve(c, -1, -1)
@@ -191,6 +196,54 @@ func TestReasonIsNotSentUnlessWanted(t *testing.T) {
 				t.Errorf("%d bytes after the handshake, of which %d are the alert", sent, alert)
 			}
 		})
+	}
+}
+
+// A client that resumes with psk_ke alone has no use for the tickets of crypto/tls, whose server sends it none.
+func TestReasonIsNotSentToAClientThatTakesNoTickets(t *testing.T) {
+	spec := func(modes ...uint8) *utls.ClientHelloSpec {
+		return &utls.ClientHelloSpec{
+			CipherSuites:       []uint16{utls.TLS_AES_128_GCM_SHA256},
+			CompressionMethods: []uint8{0},
+			Extensions: []utls.TLSExtension{
+				&utls.SNIExtension{},
+				&utls.SupportedVersionsExtension{Versions: []uint16{utls.VersionTLS13}},
+				&utls.SupportedCurvesExtension{Curves: []utls.CurveID{utls.X25519}},
+				&utls.KeyShareExtension{KeyShares: []utls.KeyShare{{Group: utls.X25519}}},
+				&utls.SignatureAlgorithmsExtension{SupportedSignatureAlgorithms: []utls.SignatureScheme{utls.ECDSAWithP256AndSHA256}},
+				&utls.PSKKeyExchangeModesExtension{Modes: modes},
+			},
+		}
+	}
+	const pskKE, pskDHEKE = 0, 1
+	for _, test := range []struct {
+		hello *utls.ClientHelloSpec
+		sent  bool
+	}{
+		{spec(pskKE), false},
+		{spec(pskKE, pskDHEKE), true}, // the control
+	} {
+		a, b := abortTCP(t)
+		valve := newAbortValve(b, -1, -1)
+		atOnce := &tlsstream.Options{Reasons: true, DrainTimeout: -1}
+		server := atOnce.Server(valve, abortCA.ServerConfig())
+		client := utls.UClient(a, &utls.Config{RootCAs: abortCA.Pool(), ServerName: "localhost"}, utls.HelloCustom)
+		if err := client.ApplyPreset(test.hello); err != nil {
+			t.Fatal(err)
+		}
+		shaken := make(chan error, 1)
+		go func() { shaken <- client.Handshake() }()
+		if err := errors.Join(server.Handshake(), <-shaken, server.FlushTickets()); err != nil {
+			t.Fatal(err)
+		}
+		before := valve.out.count()
+		if err := server.AbortWithReason(tlsstream.AlertInternalError, "the disk is full"); err != nil {
+			t.Error(err)
+		}
+		const alert = 5 + 2 + 1 + 16
+		if sent := valve.out.count() - before; (sent > alert) != test.sent || sent < alert {
+			t.Errorf("%d bytes after the handshake, of which %d are the alert; want more: %v", sent, alert, test.sent)
+		}
 	}
 }
 

@@ -55,9 +55,6 @@ type transport struct {
 // handshake is over, to tell what the peer speaks if it is not TLS.
 const headLen = 96 // a ServerHello up to its cipher suite
 
-// maxRecord is the longest record of any TLS version (RFC 5246 6.2.3).
-const maxRecord = 5 + 16<<10 + 2048
-
 func (t *transport) Read(p []byte) (int, error) {
 	for {
 		t.mu.Lock()
@@ -232,16 +229,14 @@ func (t *transport) abort(description uint8, cipherSuite uint16, message []byte)
 	return err
 }
 
-// poison replaces what is to come from the peer by a record that cannot
-// authenticate, and is long enough to end one that crypto/tls has a part of.
+// poison replaces what is to come from the peer by what crypto/tls answers with a
+// fatal alert.
 func (t *transport) poison() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	record := make([]byte, maxRecord)
-	copy(record, []byte{23, 3, 3, (maxRecord - 5) >> 8, (maxRecord - 5) & 0xff})
 	t.in.Reset()
 	t.in.Limit = inputLimit
-	t.in.Write(record)
+	t.in.Write(ticketdefer.BadRecords())
 	t.end = net.ErrClosed
 }
 
