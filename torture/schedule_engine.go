@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -21,12 +22,13 @@ func TlsstreamEngine() Stack {
 		Client: func(conn net.Conn, config *tls.Config) Conn {
 			return &engineConn{Conn: conn, engine: tlsstream.NewClientEngine(config)}
 		},
-		single: true,
+		clientMayLose: true, // an event loop that closes at once does not drain
+		single:        true,
 	}
 }
 
 // An engineConn moves bytes between an engine and a transport. It reads the transport only in Handshake and Read, and
-// writes to it only in Handshake, Write, CloseWrite and Close.
+// writes to it only in Handshake, Write, CloseWrite, Close and Abort.
 type engineConn struct {
 	net.Conn
 	engine  *tlsstream.Engine
@@ -121,4 +123,11 @@ func (c *engineConn) Close() error {
 		err = c.flush()
 	}
 	return errors.Join(err, c.Conn.Close())
+}
+
+// Abort sends a fatal alert and lets the peer see it before the transport is closed: an engine ends only the stream.
+func (c *engineConn) Abort(a tlsstream.Alert) error {
+	err := c.engine.Abort(a)
+	c.Conn.SetWriteDeadline(time.Now().Add(engineCloseTimeout))
+	return errors.Join(err, c.flush(), membio.CloseDrained(c.Conn, engineCloseTimeout))
 }

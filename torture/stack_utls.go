@@ -5,8 +5,8 @@ import (
 	"net"
 	"slices"
 
-	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 

@@ -6,8 +6,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 )
 
 // A workshop is a temporary folder with what the programs of a plan need. It is made when the first one asks for it.
