@@ -48,6 +48,8 @@ type direction struct {
 	message  []byte // the part of a handshake message that has passed
 	updates  int    // KeyUpdates that have passed
 	requests int    // of these, the ones with update_requested
+	inRow    int    // of these, the ones since the last data
+	longest  int    // the most that inRow has been
 }
 
 // newPuppet makes a client. Its config may ask for tickets: the puppet finds them unread.
@@ -199,6 +201,9 @@ func noEOF(err error) error {
 
 // follow looks for KeyUpdates in the messages of a record that passes.
 func (d *direction) follow(r record) error {
+	if r.kind == typeApplicationData {
+		d.inRow = 0
+	}
 	if r.kind != typeHandshake {
 		return nil
 	}
@@ -210,6 +215,8 @@ func (d *direction) follow(r record) error {
 		}
 		if message := d.message[:n]; message[0] == messageKeyUpdate {
 			d.updates++
+			d.inRow++
+			d.longest = max(d.longest, d.inRow)
 			if message[n-1] == updateRequested {
 				d.requests++
 			}
@@ -287,6 +294,25 @@ func (p *puppet) CloseWrite() error {
 		return err
 	}
 	return p.fin()
+}
+
+// acceptedUpdates is how many KeyUpdates in a row a peer takes: crypto/tls refuses the next one, and others take fewer.
+const acceptedUpdates = 16
+
+// finish waits for the peer's FIN, after the puppet's CloseWrite and the peer's close_notify. It fails if anything comes in
+// between (RFC 8446 6.1), or if the peer has sent more KeyUpdates in a row than others would take of it.
+func (p *puppet) finish() error {
+	switch r, err := p.next(); {
+	case err == nil && len(r.content) > 0:
+		return fmt.Errorf("torture: the puppet was sent a record of type %d, message %d, after close_notify", r.kind, r.content[0])
+	case err == nil:
+		return fmt.Errorf("torture: the puppet was sent a record of type %d after close_notify", r.kind)
+	case err != io.EOF:
+		return err
+	case p.in.longest > acceptedUpdates:
+		return fmt.Errorf("torture: the puppet was sent %d KeyUpdates in a row, and peers take %d", p.in.longest, acceptedUpdates)
+	}
+	return nil
 }
 
 // fin ends the puppet's half of the transport, and says nothing of it in TLS.

@@ -213,23 +213,28 @@ func TestPuppetReadsEveryRecord(t *testing.T) {
 	})
 }
 
-// Two puppets can do what crypto/tls cannot: request a KeyUpdate of one another.
-func TestPuppetAnswersKeyUpdates(t *testing.T) {
-	id, err := newIdentity(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serverConfig, clientConfig := id.configs()
+// twoPuppets have shaken hands with each other.
+func twoPuppets(t *testing.T) (client, server *puppet) {
+	t.Helper()
+	serverConfig, clientConfig := testIdentity(t).configs()
 	a, b := roomyPipe()
-	defer a.Close()
-	defer b.Close()
-	client, server := newPuppet(a, clientConfig), newPuppetServer(b, serverConfig)
-	client.updateEvery, server.updateEvery = 1, 1
+	client, server = newPuppet(a, clientConfig), newPuppetServer(b, serverConfig)
+	t.Cleanup(func() {
+		a.Close()
+		b.Close()
+	})
 	done := make(chan error, 1)
 	go func() { done <- client.Handshake() }()
 	if err := errors.Join(server.Handshake(), <-done); err != nil {
 		t.Fatal(err)
 	}
+	return client, server
+}
+
+// Two puppets can do what crypto/tls cannot: request a KeyUpdate of one another.
+func TestPuppetAnswersKeyUpdates(t *testing.T) {
+	client, server := twoPuppets(t)
+	client.updateEvery, server.updateEvery = 1, 1
 	for _, p := range []struct{ from, to *puppet }{{client, server}, {server, client}, {client, server}} {
 		if _, err := p.from.Write([]byte("ab")); err != nil {
 			t.Fatal(err)
@@ -264,5 +269,41 @@ func TestPuppetHandshakeSwallowsNothing(t *testing.T) {
 	}
 	if p.tls.ConnectionState().Version != tls.VersionTLS13 {
 		t.Error("no TLS 1.3")
+	}
+}
+
+// What no peer may do to the end of its stream, a puppet that reads to the FIN reports.
+func TestPuppetReportsABadEnd(t *testing.T) {
+	end := alert(alertWarning, 0)
+	updates := func(n int) []record {
+		var records []record
+		for range n {
+			records = append(records, keyUpdate(false))
+		}
+		return records
+	}
+	for _, test := range []struct {
+		name    string
+		records []record
+		good    bool
+	}{
+		{"close_notify", []record{end}, true},
+		{"a KeyUpdate after close_notify", []record{end, keyUpdate(false)}, false},
+		{"data after close_notify", []record{end, data(nil)}, false},
+		{"as many KeyUpdates as peers take", append(updates(acceptedUpdates), data(nil), keyUpdate(false), end), true},
+		{"more KeyUpdates", append(updates(acceptedUpdates+1), data(nil), end), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client, server := twoPuppets(t)
+			if err := errors.Join(server.send(test.records...), server.fin()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+				t.Fatalf("read: %v", err)
+			}
+			if err := client.finish(); (err == nil) != test.good {
+				t.Errorf("finish: %v", err)
+			}
+		})
 	}
 }
