@@ -27,32 +27,54 @@ func uploadKeyUpdate() Scenario {
 
 func keyUpdateFlood() Scenario {
 	return Scenario{
-		Name:    "key-update-flood",
-		About:   "no tickets; the client sends one byte and one KeyUpdate request for each 512 bytes of size, and never reads",
+		Name: "key-update-flood",
+		About: "no tickets; the client sends one byte and one KeyUpdate request for each 512 bytes of size before it reads the reply; " +
+			"more answers in a row than peers take are a wrong error",
 		Reports: []string{"yandex/odyssey#1459"},
 		Threat:  Blocking,
 		On:      slices.Concat(on(512<<10, "tcp-small"), on(768<<10, "pipe-strict", "pipe-linux")),
 		setup:   noTickets,
 		client: func(s *side) error {
-			return uploadOver(s, updatingPuppet(s, 1), max(1, s.trial.size/floodShare))
+			p := updatingPuppet(s, 1)
+			if err := s.begin(p); err != nil {
+				return err
+			}
+			if err := s.send(floodBytes(s)); err != nil {
+				return err
+			}
+			if err := s.receive(replyBytes); err != nil {
+				return err
+			}
+			if err := s.send(1); err != nil { // with a request, whose answer the server's end brings along
+				return err
+			}
+			if err := s.closeWrite(); err != nil {
+				return err
+			}
+			if err := s.receiveAll(); err != nil {
+				return err
+			}
+			return s.do("finish", p.finish)
 		},
-		server: reader,
+		server: func(s *side) error { return respond(s, floodBytes(s)) },
 	}
 }
 
+func floodBytes(s *side) int64 { return max(1, s.trial.size/floodShare) }
+
 const (
-	// bothSidesBytes is what each side of key-update-both-sides sends, and bothSidesEvery how often it requests.
+	// bothSidesBytes is the most that a side sends which reads meanwhile, and bothSidesEvery how often a puppet requests.
 	bothSidesBytes = 64 << 10
 	bothSidesEvery = 1 << 10
 )
 
 func keyUpdateBothSides() Scenario {
 	client, server := eitherWay(
-		func(s *side) error { return duplex(s, s.underTest()) },
+		func(s *side) error { return duplex(s, s.underTest(), false) },
 		func(s *side) error {
 			p := s.scripted()
 			p.updateEvery = bothSidesEvery
-			return duplex(s, p)
+			return duplex(s, p, false)
 		},
 	)
 	return Scenario{
@@ -71,13 +93,23 @@ func keyUpdateBothSides() Scenario {
 	}
 }
 
-// duplex sends and receives at the same time, and ends the stream when both are done.
-func duplex(s *side, conn Conn) error {
+// duplex sends and receives at the same time, and ends the stream when both are done. A patient side begins to read when
+// its Write waits, and needs it.
+func duplex(s *side, conn Conn, patient bool) error {
 	if err := s.begin(conn); err != nil {
 		return err
 	}
 	n := min(s.trial.size, bothSidesBytes)
-	err := s.both(func() error { return s.send(n) }, func() error { return s.receive(n) })
+	sent := make(chan struct{})
+	err := s.both(func() error {
+		defer close(sent)
+		return s.send(n)
+	}, func() error {
+		if patient {
+			s.awaitStill(sent)
+		}
+		return s.receive(n)
+	})
 	if err != nil {
 		return err
 	}

@@ -183,25 +183,30 @@ func (s *side) closeAfterPeer() error {
 func (s *side) settle() {
 	defer s.step.Store(s.step.Load())
 	s.step.Store(new(pause))
+	s.peer.awaitStill(s.peer.done)
+}
+
+// awaitStill waits until the side waits for its peer, or has ended.
+func (s *side) awaitStill(ended <-chan struct{}) {
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
 	last, still := s.trial.moves(), 0
 	for {
 		select {
-		case <-s.peer.done:
+		case <-ended:
 			return
 		case <-s.trial.stopped:
 			return
 		case <-tick.C:
 		}
-		if waits, known := s.peer.transport.waits(); known {
+		if waits, known := s.transport.waits(); known {
 			if waits {
 				return
 			}
 			continue
 		}
 		now := s.trial.moves()
-		if now != last || s.peer.transport.watched().where() == "" {
+		if now != last || s.transport.watched().where() == "" {
 			last, still = now, 0
 			continue
 		}
