@@ -93,6 +93,15 @@ func (s *side) meet() {
 	}
 }
 
+// outlast waits until the peer's script has returned.
+func (s *side) outlast() {
+	s.step.Store(new("wait for the peer to close"))
+	select {
+	case <-s.peer.done:
+	case <-s.trial.stopped:
+	}
+}
+
 // A panicError is a panic of a stack's.
 type panicError struct {
 	value any
