@@ -50,6 +50,25 @@
 // over plain TCP depends on the schedule, or on a buffer that is smaller by what TLS adds, is undetermined; so is one
 // where a stream of records that has an end of its own, without any TLS, ends otherwise than TCP and TLS does too.
 //
+// # Sensitivity
+//
+// A default run catches each of the faults that this module's own layer could have. A test builds a layer with one step
+// broken, or a stream, and plays the run: these are the mutants, and for each a scenario, a network and the verdict.
+// Unbroken, the same layer and the same stream pass.
+//
+//	releases the ticket one record early       upload             pipe-strict silent-loss
+//	forgets one KeyUpdate                      key-update-flood   pipe-linux  silent-loss
+//	drops held bytes on close                  key-update-flood   pipe-strict wrong-error
+//	sends held records behind the next         both-write-first   pipe-strict silent-loss
+//	writes what is held in Read                huge-ticket        pipe-strict deadlock
+//	makes Read wait for a Write                both-write-first   pipe-strict deadlock
+//	grows with a flood                         key-update-flood   pipe-strict wrong-error
+//	seals in the wrong epoch after a collapse  key-update-flood   pipe-strict silent-loss
+//	sends a KeyUpdate after close_notify       early-response     pipe-strict silent-loss
+//	takes a FIN for the end of the stream      truncated-download pipe-strict silent-loss
+//	reports truncation where there is none     upload             pipe-strict wrong-error
+//	answers Close late                         close-race         pipe-strict hung-close
+//
 // # Seeds
 //
 // One seed determines the bytes sent, the segments on pipes and the sizes a sweep tries. Over pipes the same seed gives

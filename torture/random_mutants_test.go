@@ -54,6 +54,21 @@ func (m *mutant) Handshake() error {
 	return err
 }
 
+// mutatedEngine makes both ends of the engine's stack wrong.
+func mutatedEngine(mutate func(*mutant)) Stack {
+	mutated := func(of func(net.Conn, *tls.Config) Conn) func(net.Conn, *tls.Config) Conn {
+		return func(conn net.Conn, config *tls.Config) Conn {
+			m := &mutant{engineConn: of(conn, config).(*engineConn)}
+			mutate(m)
+			return m
+		}
+	}
+	stack := TlsstreamEngine()
+	stack.Name = "mutant"
+	stack.Server, stack.Client = mutated(stack.Server), mutated(stack.Client)
+	return stack
+}
+
 // mutants are what random-ops must catch.
 var mutants = []struct {
 	name   string
@@ -150,6 +165,7 @@ var mutants = []struct {
 			m.Conn.(interface{ CloseWrite() error }).CloseWrite()
 			for {
 				if _, err := m.engineConn.Read(make([]byte, 100)); err != nil {
+					m.engine.Close() // or a handshake would go on for ever
 					return m.Conn.Close()
 				}
 			}
@@ -187,16 +203,7 @@ func TestRandomOpsCatchesEveryMutant(t *testing.T) {
 	id := testIdentity(t)
 	var table strings.Builder
 	for _, broken := range mutants {
-		mutated := func(of func(net.Conn, *tls.Config) Conn) func(net.Conn, *tls.Config) Conn {
-			return func(conn net.Conn, config *tls.Config) Conn {
-				m := &mutant{engineConn: of(conn, config).(*engineConn)}
-				broken.mutate(m)
-				return m
-			}
-		}
-		stack := TlsstreamEngine()
-		stack.Name = "mutant"
-		stack.Server, stack.Client = mutated(stack.Server), mutated(stack.Client)
+		stack := mutatedEngine(broken.mutate)
 		caught := false
 		for i := 0; i < mutantPrograms && !caught; i++ {
 			if v := playRandom(t, &stack, id, i); v.Class.failed() {
