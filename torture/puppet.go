@@ -299,20 +299,26 @@ func (p *puppet) CloseWrite() error {
 // acceptedUpdates is how many KeyUpdates in a row a peer takes: crypto/tls refuses the next one, and others take fewer.
 const acceptedUpdates = 16
 
-// finish waits for the peer's FIN, after the puppet's CloseWrite and the peer's close_notify. It fails if anything comes in
+// finish reads to the peer's FIN, after the puppet's CloseWrite and the peer's close_notify. It fails if anything comes in
 // between (RFC 8446 6.1), or if the peer has sent more KeyUpdates in a row than others would take of it.
 func (p *puppet) finish() error {
-	switch r, err := p.next(); {
-	case err == nil && len(r.content) > 0:
-		return fmt.Errorf("torture: the puppet was sent a record of type %d, message %d, after close_notify", r.kind, r.content[0])
-	case err == nil:
-		return fmt.Errorf("torture: the puppet was sent a record of type %d after close_notify", r.kind)
-	case err != io.EOF:
-		return err
-	case p.in.longest > acceptedUpdates:
-		return fmt.Errorf("torture: the puppet was sent %d KeyUpdates in a row, and peers take %d", p.in.longest, acceptedUpdates)
+	late, kind := 0, byte(0)
+	for {
+		r, err := p.next()
+		switch {
+		case err == nil:
+			late++
+			kind = r.kind
+		case err != io.EOF:
+			return err
+		case late > 0:
+			return fmt.Errorf("torture: the puppet was sent %d records after close_notify, the last of type %d", late, kind)
+		case p.in.longest > acceptedUpdates:
+			return fmt.Errorf("torture: the puppet was sent %d KeyUpdates in a row, and peers take %d", p.in.longest, acceptedUpdates)
+		default:
+			return nil
+		}
 	}
-	return nil
 }
 
 // fin ends the puppet's half of the transport, and says nothing of it in TLS.
