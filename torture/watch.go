@@ -102,6 +102,9 @@ func (t *trial) watch(ctx context.Context) ending {
 			still = 0
 			continue
 		}
+		if t.over() {
+			continue // since this tick: select may have preferred it
+		}
 		closing := t.client.closing() || t.server.closing()
 		if closing && time.Duration(still)*length < closeBound {
 			continue
@@ -121,6 +124,18 @@ func (t *trial) watch(ctx context.Context) ending {
 	}
 	t.stop(&end)
 	return end
+}
+
+// over reports whether both scripts have ended.
+func (t *trial) over() bool {
+	for _, s := range []*side{t.client, t.server} {
+		select {
+		case <-s.done:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // stop ends both scripts by closing the transports beneath them.
