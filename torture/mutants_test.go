@@ -98,7 +98,6 @@ func TestDefaultRunCatchesEveryMutant(t *testing.T) {
 
 // If they failed without a flaw, too, the mutants would prove nothing.
 func TestUnbrokenMutantsPassTheDefaultRun(t *testing.T) {
-	t.Parallel()
 	report, err := Run(t.Context(), Plan{Stacks: []Stack{layerStack(layerFlaw{}), mutatedEngine(func(*mutant) {})}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
