@@ -54,7 +54,8 @@
 //
 // A default run catches each of the faults that this module's own layer could have. A test builds a layer with one step
 // broken, or a stream, and plays the run: these are the mutants, and for each a scenario, a network and the verdict.
-// Unbroken, the same layer and the same stream pass.
+// Unbroken, both pass, but for three scenarios that a plain *tls.Conn over a layer does not promise, which the layer is
+// not shown: truncated-download, write-deadline and abort-mid-download.
 //
 //	releases the ticket one record early       upload             pipe-strict silent-loss
 //	forgets one KeyUpdate                      key-update-flood   pipe-linux  silent-loss
