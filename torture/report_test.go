@@ -49,11 +49,11 @@ skipped: no TUN device
 func TestSummary(t *testing.T) {
 	got := exampleReport().Summary()
 	want := []string{
-		"stock crypto/tls (stdlib) lost data in 19 of 20 uploads (in 18 of them the sender was told that all went well) " +
+		"stock crypto/tls (stdlib) lost data in 19 of 20 transfers (in 18 of them the sender was told that all went well) " +
 			"and failed in another way in 1 of all 30 runs.",
-		"bad lost data in 1 of 20 uploads (in 0 of them the sender was told that all went well) " +
+		"bad lost data in 1 of 20 transfers (in 0 of them the sender was told that all went well) " +
 			"and blocked for ever in 10 of 10 runs over small buffers.",
-		"good lost nothing in 20 uploads and never blocked in 10 runs over small buffers.",
+		"good lost nothing in 20 transfers and never blocked in 10 runs over small buffers.",
 		"The cause: TLS 1.3 sends session tickets and answers to KeyUpdate that no application asked for. A client that " +
 			"only writes leaves them unread, so its close resets the connection and what it had queued is gone; and where " +
 			"buffers are small, each side waits for the other to read.",

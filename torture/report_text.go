@@ -144,8 +144,8 @@ type tally struct {
 	role   Role
 	failed int // runs that did not end well, in whatever way
 
-	uploads, lost, silent int // in scenarios that threaten data loss
-	exchanges, blocked    int // in scenarios that threaten a deadlock
+	transfers, lost, silent int // in scenarios that threaten data loss
+	exchanges, blocked      int // in scenarios that threaten a deadlock
 }
 
 // tallies returns one tally for each stack, in the order of the rows.
@@ -169,7 +169,7 @@ func (r *Report) tallies() []*tally {
 		}
 		t.failed += row.FailedRuns()
 		if row.Threat == DataLoss {
-			t.uploads += row.Trials
+			t.transfers += row.Trials
 			t.lost += row.LostRuns
 			t.silent += row.SilentLossRuns
 		} else {
@@ -182,29 +182,29 @@ func (r *Report) tallies() []*tally {
 
 func (t *tally) add(other *tally) {
 	t.stacks = append(t.stacks, other.stacks...)
-	t.uploads += other.uploads
+	t.transfers += other.transfers
 	t.exchanges += other.exchanges
 }
 
 func (t *tally) failures() string {
 	var parts []string
 	if t.lost > 0 {
-		parts = append(parts, fmt.Sprintf("lost data in %d of %d uploads (in %d of them the sender was told that all went well)",
-			t.lost, t.uploads, t.silent))
+		parts = append(parts, fmt.Sprintf("lost data in %d of %d transfers (in %d of them the sender was told that all went well)",
+			t.lost, t.transfers, t.silent))
 	}
 	if t.blocked > 0 {
 		parts = append(parts, fmt.Sprintf("blocked for ever in %d of %d runs over small buffers", t.blocked, t.exchanges))
 	}
 	if other := t.failed - t.lost - t.blocked; other > 0 {
-		parts = append(parts, fmt.Sprintf("failed in another way in %d of all %d runs", other, t.uploads+t.exchanges))
+		parts = append(parts, fmt.Sprintf("failed in another way in %d of all %d runs", other, t.transfers+t.exchanges))
 	}
 	return list(t.stacks) + " " + list(parts) + "."
 }
 
 func (t *tally) successes() string {
 	var parts []string
-	if t.uploads > 0 {
-		parts = append(parts, fmt.Sprintf("lost nothing in %d uploads", t.uploads))
+	if t.transfers > 0 {
+		parts = append(parts, fmt.Sprintf("lost nothing in %d transfers", t.transfers))
 	}
 	if t.exchanges > 0 {
 		parts = append(parts, fmt.Sprintf("never blocked in %d runs over small buffers", t.exchanges))
