@@ -154,6 +154,22 @@ func (b *Buffer) Discard(n int) {
 	}
 }
 
+// Append moves everything that src holds to the end of b, whatever b's limit, and
+// copies nothing.
+func (b *Buffer) Append(src *Buffer) {
+	if src.len == 0 {
+		return
+	}
+	if b.head == nil {
+		b.head = src.head
+	} else {
+		b.tail.next = src.head
+	}
+	b.tail = src.tail
+	b.len += src.len
+	src.head, src.tail, src.len = nil, nil, 0
+}
+
 // moveTo moves the first n bytes, which b must hold, to the end of dst, which
 // must have room for them.
 func (b *Buffer) moveTo(dst *Buffer, n int) {
@@ -191,10 +207,16 @@ func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
 	if b.len == 0 {
 		return 0, nil
 	}
-	v := newVector()
-	defer v.free()
-	v.bufs = b.Peek(v.bufs)
-	n, err := v.writeTo(w)
+	var n int64
+	var err error
+	if b.head == b.tail {
+		n, err = writeFull(w, b.head.held())
+	} else {
+		v := newVector()
+		defer v.free()
+		v.bufs = b.Peek(v.bufs)
+		n, err = v.writeTo(w)
+	}
 	b.Discard(int(n))
 	return n, err
 }

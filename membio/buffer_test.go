@@ -271,6 +271,7 @@ func FuzzBuffer(f *testing.F) {
 	f.Add(0, []byte{0, 255, 255, 1, 0, 16, 2, 64, 0, 5, 200, 0, 3, 1, 1})
 	f.Add(-1, []byte{0, 255, 255, 0, 255, 255, 6, 100, 3, 8, 128, 0, 9, 1, 1, 4, 0, 0})
 	f.Add(100, []byte{0, 0, 200, 1, 0, 50, 0, 0, 80, 7, 0, 0, 0, 0, 9})
+	f.Add(-1, []byte{0, 70, 0, 1, 2, 0, 12, 0, 0, 0, 1, 0, 12, 0, 0, 3, 75, 0, 12, 0, 0})
 	f.Fuzz(func(t *testing.T, limit int, ops []byte) {
 		var bufs [2]Buffer
 		var models [2][]byte
@@ -281,7 +282,7 @@ func FuzzBuffer(f *testing.F) {
 			amount := int(ops[1])<<8 | int(ops[2])
 			ops = ops[3:]
 			b, m := &bufs[which], &models[which]
-			switch op % 6 {
+			switch op % 7 {
 			case 0:
 				p := pattern(amount)
 				for i := range p {
@@ -328,6 +329,10 @@ func FuzzBuffer(f *testing.F) {
 			case 5:
 				b.Reset()
 				*m = nil
+			case 6:
+				bufs[1].Append(&bufs[0])
+				models[1] = append(models[1], models[0]...)
+				models[0] = nil
 			}
 			for i := range bufs {
 				checkBuffer(t, &bufs[i], models[i])

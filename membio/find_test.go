@@ -1,7 +1,6 @@
 package membio
 
 import (
-	"bytes"
 	"net"
 	"testing"
 )
@@ -28,17 +27,5 @@ func TestFindReturnsTheFirstMatch(t *testing.T) {
 	}
 	if got := Find(nil, isConn); got != nil {
 		t.Errorf("in no connection at all: %T", got)
-	}
-}
-
-func TestWriteBuffersLeavesItsArgumentsAlone(t *testing.T) {
-	bufs := net.Buffers{[]byte("one "), nil, []byte("two")}
-	var w countingWriter
-	n, err := WriteBuffers(&w, bufs)
-	if n != 7 || err != nil || len(w.writes) != 1 || string(w.writes[0]) != "one two" {
-		t.Errorf("WriteBuffers = %d, %v, in %q", n, err, w.writes)
-	}
-	if !bytes.Equal(bytes.Join(bufs, nil), []byte("one two")) {
-		t.Errorf("the list is %q afterwards", bufs)
 	}
 }

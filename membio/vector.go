@@ -79,20 +79,3 @@ func writeFull(w io.Writer, p []byte) (int64, error) {
 	}
 	return int64(n), err
 }
-
-// WriteBuffers writes bufs to w in a single call, in order, and returns how many
-// bytes w took; fewer than all come with an error. It neither consumes bufs nor
-// writes to the bytes.
-//
-// If w is a *net.TCPConn or a *net.UnixConn and there are several slices, they
-// leave by writev(2). To any other writer, which may count or record its calls,
-// they are joined and go out in one Write.
-func WriteBuffers(w io.Writer, bufs net.Buffers) (int64, error) {
-	if len(bufs) == 1 {
-		return writeFull(w, bufs[0])
-	}
-	v := newVector()
-	defer v.free()
-	v.bufs = append(v.bufs, bufs...)
-	return v.writeTo(w)
-}

@@ -75,24 +75,23 @@ func (c *Conn) takeAll() bool {
 	c.writeDeadline.bound(0)
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	turns := []chan struct{}{c.handshaking, c.reading, c.writing}
+	turns := []*callLock{&c.handshaking, &c.reading, &c.writing}
 	for i, turn := range turns {
-		select {
-		case turn <- struct{}{}:
-		case <-patience.C:
-			for _, taken := range turns[:i] {
-				<-taken
-			}
-			return false
+		if turn.tryLock() || turn.lockOr(nil, patience.C) {
+			continue
 		}
+		for _, taken := range turns[:i] {
+			taken.unlock()
+		}
+		return false
 	}
 	return true
 }
 
 func (c *Conn) giveAll() {
-	<-c.writing
-	<-c.reading
-	<-c.handshaking
+	c.writing.unlock()
+	c.reading.unlock()
+	c.handshaking.unlock()
 }
 
 // interruptTimeout is how long a call whose deadline has passed may take to come

@@ -55,12 +55,10 @@ func (c *Conn) sayGoodbye() error {
 	if !c.ready.Load() {
 		return nil
 	}
-	select {
-	case c.writing <- struct{}{}:
-	default:
+	if !c.writing.tryLock() {
 		return nil // a Write is in progress; closing the transport ends it
 	}
-	defer func() { <-c.writing }()
+	defer c.writing.unlock()
 	err := c.engine.CloseWrite()
 	if err == nil {
 		c.writeDeadline.bound(c.engine.options.closeTimeout())
@@ -95,12 +93,10 @@ func (c *Conn) awaitServer() {
 	c.readDeadline.bound(0) // brings a Read back
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	select {
-	case c.reading <- struct{}{}:
-		defer func() { <-c.reading }()
+	if c.reading.tryLock() || c.reading.lockOr(nil, patience.C) {
+		defer c.reading.unlock()
 		// A reset is no error here: a server that has taken all, and does not
 		// wait for close_notify, resets the connection too.
 		_ = c.drainLocked(c.discardLocked)
-	case <-patience.C:
 	}
 }

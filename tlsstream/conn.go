@@ -63,15 +63,12 @@ type Conn struct {
 	engine    Engine
 	transport net.Conn
 
-	// Each of these is held for a whole call, transport I/O included. They
-	// are channels of one place, not mutexes: Close must see whether writing
-	// is taken, a context can end the wait for handshaking, and
-	// testing/synctest sees who waits. Order: handshaking, reading, writing.
-	// Close, and a writer whose transport has failed, take reading last, and
-	// wait for it a bounded time only.
-	handshaking chan struct{}
-	reading     chan struct{}
-	writing     chan struct{}
+	// Each of these is held for a whole call, transport I/O included. Order:
+	// handshaking, reading, writing. Close, and a writer whose transport has
+	// failed, take reading last, and wait for it a bounded time only.
+	handshaking callLock
+	reading     callLock
+	writing     callLock
 
 	failed  bool        // the handshake failed, and its alert was sent or given up; guarded by handshaking
 	ready   atomic.Bool // the handshake is complete, and its last flight was sent
@@ -122,12 +119,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	if err := o.check(); err != nil {
 		panic(err)
 	}
-	c := &Conn{
-		transport:   conn,
-		handshaking: make(chan struct{}, 1),
-		reading:     make(chan struct{}, 1),
-		writing:     make(chan struct{}, 1),
-	}
+	c := &Conn{transport: conn}
 	c.ending.done = make(chan struct{})
 	c.readDeadline.set = conn.SetReadDeadline
 	c.writeDeadline.set = conn.SetWriteDeadline
@@ -146,7 +138,12 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // Handshake runs the handshake, if it has not been run. Read and Write do so
 // too. After a timeout it may be called again, with later deadlines, and goes on
 // where it was.
-func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+func (c *Conn) Handshake() error {
+	if c.ready.Load() { // each Read and Write asks
+		return nil
+	}
+	return c.HandshakeContext(context.Background())
+}
 
 // HandshakeContext is Handshake with a context. If ctx ends before the
 // handshake does, the connection is closed and ctx's error returned, as with
@@ -156,12 +153,10 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	if c.ready.Load() {
 		return nil
 	}
-	select {
-	case c.handshaking <- struct{}{}:
-	case <-ctx.Done():
+	if !c.handshaking.tryLock() && !c.handshaking.lockOr(ctx.Done(), nil) {
 		return ctx.Err()
 	}
-	defer func() { <-c.handshaking }()
+	defer c.handshaking.unlock()
 	defer func() {
 		if err != nil && c.aborted.Load() != nil {
 			err = c.closedError()
@@ -217,8 +212,8 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 // flush sends what is pending. The caller is a writer that does not hold
 // writing.
 func (c *Conn) flush() error {
-	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	c.writing.lock()
+	defer c.writing.unlock()
 	return c.flushLocked()
 }
 
@@ -239,12 +234,10 @@ func (c *Conn) sendAlert() {
 	if c.engine.Pending() == 0 {
 		return
 	}
-	select {
-	case c.writing <- struct{}{}:
-	default:
+	if !c.writing.tryLock() {
 		return
 	}
-	defer func() { <-c.writing }()
+	defer c.writing.unlock()
 	c.writeDeadline.bound(alertTimeout)
 	defer c.writeDeadline.unbound()
 	_ = c.flushLocked() // the error that caused the alert is the one to report
@@ -274,11 +267,11 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 
 // begin waits for a turn, unless the Conn is closed: Close and Abort hold turns for
 // as long as they drain.
-func (c *Conn) begin(turn chan struct{}) error {
+func (c *Conn) begin(turn *callLock) error {
 	if c.closing.Load() {
 		return c.closedError()
 	}
-	turn <- struct{}{}
+	turn.lock()
 	return nil
 }
 
@@ -290,10 +283,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	if err := c.begin(c.reading); err != nil {
+	if err := c.begin(&c.reading); err != nil {
 		return 0, err
 	}
-	defer func() { <-c.reading }()
+	defer c.reading.unlock()
 
 	switch {
 	case c.aborted.Load() != nil:
@@ -322,7 +315,7 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 	if err == ErrWantRead {
 		return n, c.timeout
 	}
-	if n > 0 || err != nil {
+	if (n > 0 || err != nil) && !c.heard.Load() {
 		c.heard.Store(true)
 	}
 	if err != nil {
@@ -346,10 +339,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	if err := c.begin(c.writing); err != nil {
+	if err := c.begin(&c.writing); err != nil {
 		return 0, err
 	}
-	defer func() { <-c.writing }()
+	defer c.writing.unlock()
 
 	if err := c.refusal(); err != nil {
 		return 0, err
@@ -419,10 +412,10 @@ func (c *Conn) FlushTickets() error {
 	if err := c.Handshake(); err != nil {
 		return err
 	}
-	if err := c.begin(c.writing); err != nil {
+	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer func() { <-c.writing }()
+	defer c.writing.unlock()
 	if c.closing.Load() {
 		return c.closedError()
 	}
@@ -438,10 +431,10 @@ func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
 	}
-	if err := c.begin(c.writing); err != nil {
+	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer func() { <-c.writing }()
+	defer c.writing.unlock()
 	if c.closing.Load() {
 		return c.closedError()
 	}

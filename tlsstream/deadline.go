@@ -2,13 +2,20 @@ package tlsstream
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
+
+// processStart is what deadlines count from: it has a monotonic reading, so that
+// a clock that is set does not move them.
+var processStart = time.Now()
 
 // A deadline is one of the transport's: the user's, or an earlier bound of this
 // package's own while it has something to send or to wait for by itself.
 type deadline struct {
 	set func(time.Time) error
+
+	due atomic.Int64 // chosen as time since processStart, at least 1; zero if there is none
 
 	mu     sync.Mutex
 	chosen time.Time // by the user; guarded by mu
@@ -20,15 +27,18 @@ func (d *deadline) user(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.chosen = t
+	d.due.Store(0)
+	if !t.IsZero() {
+		d.due.Store(max(1, int64(t.Sub(processStart))))
+	}
 	return d.applyLocked()
 }
 
 // passed reports whether the user's deadline has passed: then nothing must be
 // sealed, since a Write that reports 0 bytes has sent none.
 func (d *deadline) passed() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return !d.chosen.IsZero() && !time.Now().Before(d.chosen)
+	due := d.due.Load()
+	return due != 0 && due <= int64(time.Since(processStart))
 }
 
 func (d *deadline) bound(within time.Duration) {

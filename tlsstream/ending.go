@@ -9,21 +9,18 @@ import (
 
 // An ending records how the peer's stream ended.
 type ending struct {
+	once sync.Once
+	err  error         // not changed once done is closed
 	done chan struct{} // closed when err is set
-
-	mu  sync.Mutex
-	err error // guarded by mu
 }
 
 // end records the first end of the peer's stream.
 func (c *Conn) end(err error) {
 	e := &c.ending
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
+	e.once.Do(func() {
 		e.err = err
 		close(e.done)
-	}
+	})
 }
 
 // Done returns a channel that is closed when the peer's stream has ended, or
@@ -35,9 +32,12 @@ func (c *Conn) Done() <-chan struct{} { return c.ending.done }
 // io.EOF after close_notify, ErrTruncated, an *AlertError, net.ErrClosed after
 // Close, or an error of the transport.
 func (c *Conn) Err() error {
-	c.ending.mu.Lock()
-	defer c.ending.mu.Unlock()
-	return c.ending.err
+	select {
+	case <-c.ending.done:
+		return c.ending.err
+	default:
+		return nil
+	}
 }
 
 // refusal is why a Write must not begin: the peer has sent a fatal alert, or,
@@ -94,7 +94,7 @@ func (c *Conn) explain(err error) error {
 	}
 	if c.takeReading() {
 		c.lookForEndLocked()
-		<-c.reading
+		c.reading.unlock()
 	}
 	var alert *AlertError
 	if errors.As(c.Err(), &alert) && alert.Remote {
@@ -108,20 +108,12 @@ func (c *Conn) explain(err error) error {
 // takeReading takes reading, unless whoever reads finds the end of the stream, or does
 // not come back.
 func (c *Conn) takeReading() bool {
-	select {
-	case c.reading <- struct{}{}:
+	if c.reading.tryLock() {
 		return true
-	default:
 	}
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	select {
-	case c.reading <- struct{}{}:
-		return true
-	case <-c.ending.done:
-	case <-patience.C:
-	}
-	return false
+	return c.reading.lockOr(c.ending.done, patience.C)
 }
 
 // lookForEndLocked reads what has arrived, up to the end of the stream, and
@@ -191,8 +183,8 @@ func (c *Conn) CloseRead() error {
 }
 
 func (c *Conn) readForNobody() {
-	c.reading <- struct{}{}
-	defer func() { <-c.reading }()
+	c.reading.lock()
+	defer c.reading.unlock()
 	c.readDeadline.overrule(0) // the user's is for Read, and for Close
 	buf := make([]byte, 512)   // data is not expected
 	for !c.closing.Load() {

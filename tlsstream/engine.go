@@ -39,10 +39,8 @@ type Engine struct {
 	wire    transport
 	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
-	// handshaking is held while the handshake runs a step. A channel of one
-	// place, so that Close can see whether it is taken.
-	handshaking chan struct{}
-	failed      error // the handshake's final error; guarded by handshaking
+	handshaking callLock // held while the handshake runs a step
+	failed      error    // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
 
@@ -88,7 +86,6 @@ func (e *Engine) init(config *tls.Config) {
 	e.wire.gate = gate
 	e.wire.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
-	e.handshaking = make(chan struct{}, 1)
 	bound := ticketdefer.BindConfig(config, gate)
 	// A renegotiation is a handshake inside Read, where nothing can suspend
 	// it. crypto/tls answers with no_renegotiation.
@@ -120,7 +117,7 @@ func (e *Engine) Take(p []byte) (int, error) {
 }
 
 // Pending returns how many bytes Take would give.
-func (e *Engine) Pending() int { return e.wire.due.Pending() }
+func (e *Engine) Pending() int { return e.wire.due.pending() }
 
 // WriteTo makes one Write to w of all that is due; writev, if w is a
 // *net.TCPConn. What w did not take stays due. It implements io.WriterTo.
@@ -130,7 +127,12 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.due.send(w)
 // handshake is complete, ErrWantRead when the peer's next flight is needed, and
 // otherwise a *HandshakeError, which is final. What Take returns must reach the
 // peer in each of these cases: the last is usually an alert.
-func (e *Engine) Handshake() error { return e.handshake(context.Background()) }
+func (e *Engine) Handshake() error {
+	if e.complete.Load() { // each Read and Write asks
+		return nil
+	}
+	return e.handshake(context.Background())
+}
 
 // handshake is Handshake with the context that crypto/tls sees, if this is the
 // first step.
@@ -138,8 +140,8 @@ func (e *Engine) handshake(ctx context.Context) error {
 	if e.complete.Load() {
 		return nil
 	}
-	e.handshaking <- struct{}{}
-	defer func() { <-e.handshaking }()
+	e.handshaking.lock()
+	defer e.handshaking.unlock()
 	switch {
 	case e.complete.Load():
 		return nil
@@ -286,15 +288,13 @@ func (e *Engine) Close() error {
 func (e *Engine) stop() {
 	e.closed.Store(true)
 	e.wire.Close()
-	select {
-	case e.handshaking <- struct{}{}:
+	// If a step is running, in a callback perhaps, it fails at its next Read, and
+	// its caller is there to see it.
+	if e.handshaking.tryLock() {
 		if e.wire.turn.started {
 			<-e.wire.turn.finished
 		}
-		<-e.handshaking
-	default:
-		// A step is running, in a callback perhaps; it fails at its next
-		// Read, and its caller is there to see it.
+		e.handshaking.unlock()
 	}
 	e.wire.gate.Wipe()
 }
@@ -325,53 +325,62 @@ func (e *Engine) Stats() Stats {
 	}
 }
 
-// A dueQueue holds the ciphertext that is due. Queue copies, keeps everything
-// and never blocks; what calls it bounds it.
+// A dueQueue holds the ciphertext that is due. It keeps everything and never blocks;
+// what fills it bounds it.
 type dueQueue struct {
-	// sent is where send lists what it writes; it belongs to the one caller of
-	// send.
-	sent net.Buffers
+	// sending is what send or take has begun with. It belongs to the one caller
+	// of those.
+	sending membio.Buffer
 
-	mu     sync.Mutex    // never held across I/O: an alert of Read's must find room
+	size atomic.Int64 // bytes in sending and buffer
+
+	// mu also keeps the gate's decisions and the queue in the same order. It is
+	// taken after crypto/tls's own write lock and never held across I/O: an
+	// alert of Read's must find room.
+	mu     sync.Mutex
 	buffer membio.Buffer // guarded by mu
-	size   atomic.Int64  // of buffer; written under mu
-	total  atomic.Int64  // bytes ever queued; written under mu
+	total  int64         // bytes ever queued; guarded by mu
 }
 
-func (q *dueQueue) Queue(bufs ...[]byte) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// queueLocked copies bufs to the end of the queue.
+func (q *dueQueue) queueLocked(bufs ...[]byte) {
+	n := 0
 	for _, b := range bufs {
 		q.buffer.Write(b) // cannot fail: there is no limit
-		q.total.Add(int64(len(b)))
+		n += len(b)
 	}
-	q.size.Store(int64(q.buffer.Len()))
+	q.total += int64(n)
+	q.size.Add(int64(n))
 }
 
-func (q *dueQueue) Pending() int { return int(q.size.Load()) }
+func (q *dueQueue) pending() int { return int(q.size.Load()) }
 
-func (q *dueQueue) take(p []byte) int {
+// everQueued reports whether anything has been due so far.
+func (q *dueQueue) everQueued() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, _ := q.buffer.Read(p) // io.EOF means empty
-	q.size.Store(int64(q.buffer.Len()))
+	return q.total > 0
+}
+
+// begin moves what is due to sending.
+func (q *dueQueue) begin() {
+	q.mu.Lock()
+	q.sending.Append(&q.buffer)
+	q.mu.Unlock()
+}
+
+func (q *dueQueue) take(p []byte) int {
+	q.begin()
+	n, _ := q.sending.Read(p) // io.EOF means empty
+	q.size.Add(-int64(n))
 	return n
 }
 
 // send makes one write to w of all that is due, and drops what w took. One
 // goroutine may call it at a time.
 func (q *dueQueue) send(w io.Writer) (int64, error) {
-	q.mu.Lock()
-	q.sent = q.buffer.Peek(q.sent[:0])
-	q.mu.Unlock()
-	if len(q.sent) == 0 {
-		return 0, nil
-	}
-	n, err := membio.WriteBuffers(w, q.sent)
-	clear(q.sent)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.buffer.Discard(int(n))
-	q.size.Store(int64(q.buffer.Len()))
+	q.begin()
+	n, err := q.sending.WriteTo(w)
+	q.size.Add(-n)
 	return n, err
 }

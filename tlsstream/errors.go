@@ -221,7 +221,7 @@ func (e *Engine) stage(head []byte) Stage {
 		return StageClientFlightSent
 	case e.client && heard:
 		return StageFlightReceived
-	case e.client && e.wire.due.total.Load() > 0:
+	case e.client && e.wire.due.everQueued():
 		return StageHelloSent
 	case e.wire.gate.HelloSent():
 		return StageFlightSent

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,9 +18,10 @@ import (
 const inputLimit = 4 * (16<<10 + 256 + 5)
 
 // transport is the net.Conn under crypto/tls. It does no I/O of its own: it
-// reads what was fed, hands what is written to the gate, and queues what is due. Writes never fail and never block: a KeyUpdate answer that
-// crypto/tls could not write would make it skip its own change of read keys, and
-// a Read that waits for a write is what this package is against.
+// reads what was fed, hands what is written to the gate, and queues what is due.
+// Writes never fail and never block: a KeyUpdate answer that crypto/tls could not
+// write would make it skip its own change of read keys, and a Read that waits for
+// a write is what this package is against.
 //
 // During the handshake a Read that has nothing suspends the handshake's
 // goroutine. Afterwards it reads from source, or returns ErrWantRead.
@@ -34,10 +36,10 @@ type transport struct {
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
 
-	// outOrder keeps the gate's decisions and the queue in the same order. It
-	// is taken after crypto/tls's own write lock and never held across I/O.
-	outOrder sync.Mutex
-	filtered [][]byte // guarded by outOrder; empty between calls
+	filtered [][]byte // guarded by due.mu; empty between calls
+
+	// direct is set while Read has nothing to ask but source. It is changed under mu.
+	direct atomic.Bool
 
 	mu sync.Mutex // taken last, never held across a call out of this file
 	// Guarded by mu.
@@ -57,6 +59,9 @@ const headLen = 96 // a ServerHello up to its cipher suite
 
 func (t *transport) Read(p []byte) (int, error) {
 	for {
+		if t.direct.Load() {
+			return t.readSource(p)
+		}
 		t.mu.Lock()
 		if t.filled > 0 {
 			n := t.filled
@@ -88,14 +93,18 @@ func (t *transport) Read(p []byte) (int, error) {
 		case t.source == nil:
 			return 0, ErrWantRead
 		default:
-			n, err := t.source.Read(p)
-			if err == io.EOF {
-				t.fail(io.EOF)
-				continue
-			}
-			return n, err
+			return t.readSource(p)
 		}
 	}
+}
+
+func (t *transport) readSource(p []byte) (int, error) {
+	n, err := t.source.Read(p)
+	if err == io.EOF {
+		t.fail(io.EOF)
+		return t.Read(p)
+	}
+	return n, err
 }
 
 // fill makes one Read of r for a suspended handshake, straight into the memory
@@ -159,6 +168,7 @@ func (t *transport) feed(p []byte) (int, error) {
 func (t *transport) fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.direct.Store(false)
 	if t.end == nil {
 		t.end = err
 	}
@@ -177,6 +187,7 @@ func (t *transport) start() {
 	defer t.mu.Unlock()
 	t.started = true
 	t.head = nil
+	t.direct.Store(t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
 }
 
 // progress returns how many bytes have come, and the first of them while the
@@ -203,8 +214,8 @@ func (t *transport) buffered() int {
 }
 
 func (t *transport) Write(p []byte) (int, error) {
-	t.outOrder.Lock()
-	defer t.outOrder.Unlock()
+	t.due.mu.Lock()
+	defer t.due.mu.Unlock()
 	due, err := t.gate.Filter(t.filtered, p)
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -214,7 +225,7 @@ func (t *transport) Write(p []byte) (int, error) {
 	case err != nil:
 		return 0, err
 	}
-	t.due.Queue(due...)
+	t.due.queueLocked(due...)
 	clear(due)
 	t.filtered = due[:0]
 	return len(p), nil
@@ -222,10 +233,10 @@ func (t *transport) Write(p []byte) (int, error) {
 
 // abort makes a fatal alert due; see ticketdefer.Gate.Abort.
 func (t *transport) abort(description uint8, cipherSuite uint16, message []byte) error {
-	t.outOrder.Lock()
-	defer t.outOrder.Unlock()
+	t.due.mu.Lock()
+	defer t.due.mu.Unlock()
 	due, err := t.gate.Abort(description, cipherSuite, message)
-	t.due.Queue(due...)
+	t.due.queueLocked(due...)
 	return err
 }
 
@@ -234,6 +245,7 @@ func (t *transport) abort(description uint8, cipherSuite uint16, message []byte)
 func (t *transport) poison() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.direct.Store(false)
 	t.in.Reset()
 	t.in.Limit = inputLimit
 	t.in.Write(ticketdefer.BadRecords())
@@ -242,15 +254,16 @@ func (t *transport) poison() {
 
 // release makes everything held due.
 func (t *transport) release() {
-	t.outOrder.Lock()
-	defer t.outOrder.Unlock()
-	t.due.Queue(t.gate.Release()...)
+	t.due.mu.Lock()
+	defer t.due.mu.Unlock()
+	t.due.queueLocked(t.gate.Release()...)
 }
 
 // Close is called by crypto/tls when the context of a handshake ends, and by
 // Engine.Close. It wakes a suspended handshake, which then fails.
 func (t *transport) Close() error {
 	t.mu.Lock()
+	t.direct.Store(false)
 	t.in.Reset()
 	t.end = net.ErrClosed
 	t.mu.Unlock()

@@ -83,6 +83,22 @@
 // torture replay play exactly it, and so does [TestStack] with the environment variable TORTURE_REPLAY. With
 // [Plan].Reduce a failing case is made smaller as long as it fails in the same way.
 //
+// # Other modules, other programs
+//
+// testdata/foreign is a module of its own that puts two stacks under [TestStack]. One has only switched its tickets
+// off, as is often advised: it passes the plain upload, and is caught in upload-key-update and key-update-flood.
+//
+// A [Program] is a client or server that is a process of its own, such as openssl s_server. Its Scenarios put a stack
+// at the other end, over kernel TCP, with nothing in between. Where a program is not installed its rows are skipped:
+//
+//	mine := torture.Program{Name: "mine", ServerSendsTickets: true,
+//		Server: func(p torture.ProgramTrial) ([]string, error) {
+//			return []string{"myserver", "-port", strconv.Itoa(p.Port), "-cert", p.CertFile, "-key", p.KeyFile}, nil
+//		}}
+//	report, err := torture.Run(ctx, torture.Plan{Stacks: []torture.Stack{torture.Tlsstream()}, Scenarios: mine.Scenarios()})
+//
+// # Stuck and left behind
+//
 // A run in which nothing moves any more is not yet a deadlock: first the network's faults, if it has any, are taken
 // away, and only who then still waits is stuck. Its verdict has the goroutine stacks of both sides, found by the profiler
 // labels that a stack's goroutines inherit. The same labels show after a plan which goroutines its trials left behind.

@@ -24,5 +24,5 @@ func ExampleRun() {
 	fmt.Println(report.Summary()[1])
 	// Output:
 	// clean
-	// tlsstream lost nothing in 3 uploads.
+	// tlsstream lost nothing in 3 transfers.
 }

@@ -204,7 +204,7 @@ func (r *Report) cell(row *Row, ids map[string]bool) *htmlCell {
 		c.Class += " expected"
 	}
 	if row.Reason == "" { // which is too long for the matrix
-		c.Note = strings.TrimLeft(strings.TrimPrefix(row.verdictText(), c.Verdict), ":, ")
+		c.Note = row.note()
 	}
 	c.Symbol = verdictSymbols[c.Verdict]
 	c.Count = fmt.Sprintf("%d/%d", row.FailedRuns(), row.Trials)

@@ -1,38 +1,98 @@
 package torture
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
-// WriteTable writes one line for each row.
+// WriteTable writes one line for each scenario and network, with a column for each stack: the gravest verdict, and how
+// many of the trials failed. Below it stand the reasons of what was skipped.
 func (r *Report) WriteTable(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SCENARIO\tNETWORK\tSTACK\tRUNS\tLOST RUNS\tMEDIAN BYTES LOST\tDEADLOCKS\tVERDICT")
+	type line struct{ scenario, network string }
+	var (
+		stacks  []string
+		lines   []line
+		cells   = make(map[line]map[string]string)
+		skipped []string
+	)
 	for i := range r.Rows {
 		row := &r.Rows[i]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", row.Scenario, row.Network, row.Stack,
-			row.Trials, row.LostRuns, row.MedianLostBytes, row.DeadlockedRuns, row.verdictText())
+		if !slices.Contains(stacks, row.heading()) {
+			stacks = append(stacks, row.heading())
+		}
+		at := line{row.Scenario, row.Network}
+		if cells[at] == nil {
+			lines = append(lines, at)
+			cells[at] = make(map[string]string)
+		}
+		cells[at][row.heading()] = row.cell()
+		if row.Verdict == Skipped && !slices.Contains(skipped, row.Reason) {
+			skipped = append(skipped, row.Reason)
+		}
 	}
-	return table.Flush()
+
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "SCENARIO\tNETWORK\t%s\n", strings.Join(stacks, "\t"))
+	for _, at := range lines {
+		fmt.Fprintf(table, "%s\t%s", at.scenario, at.network)
+		for _, stack := range stacks {
+			fmt.Fprintf(table, "\t%s", cmp.Or(cells[at][stack], "-"))
+		}
+		fmt.Fprintln(table)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, reason := range skipped {
+		if _, err := fmt.Fprintln(w, "skipped:", reason); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (r *Row) verdictText() string {
+// heading is the stack of the row, as a heading.
+func (r *Row) heading() string {
+	if r.Role == Control {
+		return r.Stack + " (control)"
+	}
+	return r.Stack
+}
+
+func (r *Row) cell() string {
+	if r.Verdict == Skipped {
+		return r.Verdict.String()
+	}
+	verdict := r.Verdict.String()
+	if r.Blind {
+		verdict = "blind"
+	}
+	text := fmt.Sprintf("%s %d/%d", verdict, r.FailedRuns(), r.Trials)
+	if note := r.note(); note != "" && !r.Blind && !r.Verdict.failed() {
+		text += ", " + note
+	}
+	return text
+}
+
+// note is what there is to add to the verdict.
+func (r *Row) note() string {
 	switch {
 	case r.Verdict == Skipped:
-		return r.Verdict.String() + ": " + r.Reason
+		return r.Reason
 	case r.Blind:
-		return "blind: it had to fail"
+		return "it had to fail"
 	case r.Role == Control && r.Verdict.failed():
-		return r.Verdict.String() + ", as expected"
+		return "as expected"
 	case r.UndeterminedRuns > 0 && r.UndeterminedRuns < r.Trials:
-		return fmt.Sprintf("%v, %d undetermined", r.Verdict, r.UndeterminedRuns)
+		return fmt.Sprintf("%d undetermined", r.UndeterminedRuns)
 	case r.Role == Control && !r.MustFail && !r.ControlPasses:
-		return "ok: this size proves nothing"
+		return "too small to tell"
 	}
-	return r.Verdict.String()
+	return ""
 }
 
 // Summary says in a few plain sentences what happened, for somebody who has not met the fault before.
@@ -84,8 +144,8 @@ type tally struct {
 	role   Role
 	failed int // runs that did not end well, in whatever way
 
-	uploads, lost, silent int // in scenarios that threaten data loss
-	exchanges, blocked    int // in scenarios that threaten a deadlock
+	transfers, lost, silent int // in scenarios that threaten data loss
+	exchanges, blocked      int // in scenarios that threaten a deadlock
 }
 
 // tallies returns one tally for each stack, in the order of the rows.
@@ -109,7 +169,7 @@ func (r *Report) tallies() []*tally {
 		}
 		t.failed += row.FailedRuns()
 		if row.Threat == DataLoss {
-			t.uploads += row.Trials
+			t.transfers += row.Trials
 			t.lost += row.LostRuns
 			t.silent += row.SilentLossRuns
 		} else {
@@ -122,29 +182,29 @@ func (r *Report) tallies() []*tally {
 
 func (t *tally) add(other *tally) {
 	t.stacks = append(t.stacks, other.stacks...)
-	t.uploads += other.uploads
+	t.transfers += other.transfers
 	t.exchanges += other.exchanges
 }
 
 func (t *tally) failures() string {
 	var parts []string
 	if t.lost > 0 {
-		parts = append(parts, fmt.Sprintf("lost data in %d of %d uploads (in %d of them the sender was told that all went well)",
-			t.lost, t.uploads, t.silent))
+		parts = append(parts, fmt.Sprintf("lost data in %d of %d transfers (in %d of them the sender was told that all went well)",
+			t.lost, t.transfers, t.silent))
 	}
 	if t.blocked > 0 {
 		parts = append(parts, fmt.Sprintf("blocked for ever in %d of %d runs over small buffers", t.blocked, t.exchanges))
 	}
 	if other := t.failed - t.lost - t.blocked; other > 0 {
-		parts = append(parts, fmt.Sprintf("failed in another way in %d of all %d runs", other, t.uploads+t.exchanges))
+		parts = append(parts, fmt.Sprintf("failed in another way in %d of all %d runs", other, t.transfers+t.exchanges))
 	}
 	return list(t.stacks) + " " + list(parts) + "."
 }
 
 func (t *tally) successes() string {
 	var parts []string
-	if t.uploads > 0 {
-		parts = append(parts, fmt.Sprintf("lost nothing in %d uploads", t.uploads))
+	if t.transfers > 0 {
+		parts = append(parts, fmt.Sprintf("lost nothing in %d transfers", t.transfers))
 	}
 	if t.exchanges > 0 {
 		parts = append(parts, fmt.Sprintf("never blocked in %d runs over small buffers", t.exchanges))

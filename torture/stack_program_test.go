@@ -170,7 +170,7 @@ func TestSkippedIsNotPassed(t *testing.T) {
 		t.Errorf("summary, -want +got:\n%s", diff)
 	}
 	var table strings.Builder
-	if err := report.WriteTable(&table); err != nil || !strings.Contains(table.String(), "skipped: no-such-program-here is not installed") {
+	if err := report.WriteTable(&table); err != nil || !strings.Contains(table.String(), "\nskipped: no-such-program-here is not installed\n") {
 		t.Errorf("%v, table:\n%s", err, &table)
 	}
 }

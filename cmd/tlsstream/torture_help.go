@@ -17,10 +17,15 @@ chosen, it is the one under test.
 What failed is made as small as it can be, and printed with the command that plays it
 again. The seed and all knobs are printed first.
 
-Scenarios:
+Scenarios, which "tlsstream torture list" describes:
 %s
+
 Networks:
 %s
+
+Stacks, those of utls only if they are named:
+%s
+
 Exit status, the first that applies:
 %s
 With --json the result is one JSON document on standard output:
@@ -52,14 +57,33 @@ Fields may be added; none is renamed or removed within a version. (Version 1 had
 data-failed for what is lost, corrupted or wrongly reported, and repeat repeated the row.)`
 
 func runHelp() string {
-	var scenarios, networks strings.Builder
-	for _, s := range torture.Scenarios() {
-		fmt.Fprintf(&scenarios, "  %-19s %s\n", s.Name, s.About)
+	return fmt.Sprintf(runHelpText,
+		indented(names(torture.Scenarios(), scenarioName)),
+		indented(names(torture.Networks(), networkName)),
+		indented(names(allStacks(), stackName)),
+		exitHelp(), classList())
+}
+
+// helpWidth is how wide a terminal is at least.
+const helpWidth = 80
+
+// indented lists names in lines of their own.
+func indented(names []string) string {
+	const indent = "  "
+	var text strings.Builder
+	line := indent
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ","
+		}
+		if len(line)+len(name) >= helpWidth {
+			fmt.Fprintln(&text, strings.TrimRight(line, " "))
+			line = indent
+		}
+		line += name + " "
 	}
-	for _, n := range torture.Networks() {
-		fmt.Fprintf(&networks, "  %-19s %s\n", n.Name, n.About)
-	}
-	return fmt.Sprintf(runHelpText, &scenarios, &networks, exitHelp(), classList())
+	fmt.Fprint(&text, strings.TrimRight(line, " "))
+	return text.String()
 }
 
 // classList names the classes from the mildest to the gravest, as a sentence does.

@@ -16,9 +16,11 @@ and stacks.
 
 With --json the result is one JSON document on standard output:
   version       of this format: 2
-  scenarios[]   name, about, threat, networks[]
+  scenarios[]   name, about, threat, networks[], reports[] (issues in other projects that it
+                reproduces)
   networks[]    name, about
-  stacks[]      name, control (whether it runs as a control beside others)`
+  stacks[]      name, control (whether it runs as a control beside others), default (whether it
+                runs unless stacks are named)`
 
 // A listDocument is what list --json prints.
 type listDocument struct {
@@ -33,6 +35,7 @@ type listScenario struct {
 	About    string         `json:"about"`
 	Threat   torture.Threat `json:"threat"`
 	Networks []string       `json:"networks"`
+	Reports  []string       `json:"reports"`
 }
 
 type listNetwork struct {
@@ -43,6 +46,7 @@ type listNetwork struct {
 type listStack struct {
 	Name    string `json:"name"`
 	Control bool   `json:"control"`
+	Default bool   `json:"default"`
 }
 
 func newListCommand() *cobra.Command {
@@ -67,13 +71,14 @@ func newListCommand() *cobra.Command {
 func newListDocument() listDocument {
 	doc := listDocument{Version: formatVersion}
 	for _, s := range torture.Scenarios() {
-		doc.Scenarios = append(doc.Scenarios, listScenario{s.Name, s.About, s.Threat, networksOf(s)})
+		doc.Scenarios = append(doc.Scenarios, listScenario{s.Name, s.About, s.Threat, networksOf(s), s.Reports})
 	}
 	for _, n := range torture.Networks() {
 		doc.Networks = append(doc.Networks, listNetwork{n.Name, n.About})
 	}
-	for _, s := range torture.Stacks() {
-		doc.Stacks = append(doc.Stacks, listStack{s.Name, s.Name == torture.Stdlib().Name})
+	named := len(torture.Stacks())
+	for i, s := range allStacks() {
+		doc.Stacks = append(doc.Stacks, listStack{s.Name, s.Name == torture.Stdlib().Name, i < named})
 	}
 	return doc
 }
@@ -93,9 +98,12 @@ func writeList(w io.Writer, doc listDocument) error {
 	table.Flush()
 	fmt.Fprintln(table, "\nSTACK\tROLE")
 	for _, s := range doc.Stacks {
-		role := torture.UnderTest
-		if s.Control {
-			role = torture.Control
+		role := string(torture.UnderTest)
+		switch {
+		case s.Control:
+			role = string(torture.Control)
+		case !s.Default:
+			role += ", if named"
 		}
 		fmt.Fprintf(table, "%s\t%s\n", s.Name, role)
 	}
