@@ -23,10 +23,10 @@ type Plan struct {
 	Networks  []Network
 
 	// Runs is how often each scenario runs for each stack and network; 6 if zero. A sweep has several trials for each
-	// run, and what is costly has one trial for several.
+	// run, and what is costly has one trial for several. All in all there are 2,097,152 trials at most.
 	Runs int
 
-	// SizeBytes is the length of an upload; 1 MiB if zero.
+	// SizeBytes is the length of an upload; 1 MiB if zero, and 1 TiB at most.
 	SizeBytes int64
 
 	// Seed determines what the runs choose. Zero is a seed like any other.
@@ -64,6 +64,13 @@ const (
 	// fewTrials it plays every controlStride-th; an odd stride meets both halves of a sweep.
 	fewTrials     = 12
 	controlStride = 3
+
+	// maxTrials is the most that a plan plays in a round: all of them are listed before the first is played. What is to
+	// take longer is a soak.
+	maxTrials = 1 << 21
+
+	// maxSizeBytes is past what anybody waits for, and keeps the time that a run may take in range.
+	maxSizeBytes = 1 << 40
 )
 
 // Run runs the plan. If ctx ends first, Run stops all that is under way, waits for it and returns the context's cause.
@@ -77,6 +84,12 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	rows := plan.rows()
 	if len(rows) == 0 {
 		return nil, errors.New("torture: none of the scenarios runs on any of the networks")
+	}
+	trials := 0
+	for _, r := range rows {
+		if trials += r.trials; trials > maxTrials {
+			return nil, fmt.Errorf("torture: more than %d trials: choose fewer Runs, or a Duration", maxTrials)
+		}
 	}
 	watch := newLeakWatch()
 	rounds, err := plan.play(ctx, rows, watch)
@@ -137,6 +150,9 @@ func (p *Plan) complete() error {
 	}
 	if p.Runs < 0 || p.SizeBytes < 0 || p.Parallel < 0 || p.Duration < 0 || p.Reduce < 0 {
 		return errors.New("torture: Plan.Runs, SizeBytes, Parallel, Duration and Reduce must not be negative")
+	}
+	if p.Runs > maxTrials || p.SizeBytes > maxSizeBytes {
+		return fmt.Errorf("torture: Plan.Runs is at most %d and SizeBytes at most %d", maxTrials, int64(maxSizeBytes))
 	}
 	if p.Scenarios == nil {
 		p.Scenarios = Scenarios()
