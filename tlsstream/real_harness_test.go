@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
