@@ -72,6 +72,9 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 			return nil, ErrNoKeys
 		}
 		defer e.Wipe()
+		if !secretIsOfEpoch && g.fatal != 0 {
+			e.seq++ // a client's own alert took the first, see noteHandshakeAlert: no nonce is used twice
+		}
 		if message != nil && secretIsOfEpoch {
 			alert = e.Seal(alert, recordHandshake, message)
 		}
