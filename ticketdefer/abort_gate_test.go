@@ -253,6 +253,24 @@ func TestAbortWithoutKeys(t *testing.T) {
 	}
 }
 
+// A peer that replays another connection's random makes its gate a candidate for that one's secret. An alert under it would
+// use the nonce of that connection's first record.
+func TestAbortDoesNotSealUnderAnothersSecret(t *testing.T) {
+	forAbortSuites(t, func(t *testing.T, suite uint16, secret []byte) {
+		for _, others := range [][]byte{bytes.Repeat([]byte{8}, len(secret)), secret} {
+			g := NewServerGate()
+			g.AddSecret(secret)
+			filterAll(t, g, abortSealedFlight(t))
+			g.AddSecret(others)
+			same := bytes.Equal(others, secret) // as of a key log that is wrapped twice
+			due, err := g.Abort(80, suite, nil)
+			if same && err != nil || !same && (!errors.Is(err, ErrNoKeys) || len(due) > 0) {
+				t.Errorf("the same secret twice: %v; Abort gave %d slices and %v", same, len(due), err)
+			}
+		}
+	})
+}
+
 // A gate that has been wiped has forgotten its keys and what it held: nothing can be sent behind that.
 func TestNothingPassesAfterAbortAndWipe(t *testing.T) {
 	secret := make([]byte, 32)
