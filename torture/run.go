@@ -135,6 +135,9 @@ func (p *Plan) complete() error {
 		*stacks = append([]Stack(nil), *stacks...)
 		for i := range *stacks {
 			s := &(*stacks)[i]
+			if s.Name == "" {
+				return errors.New("torture: a stack has no Name, and its cases could not be replayed")
+			}
 			if s.Server == nil {
 				return fmt.Errorf("torture: stack %q has no Server", s.Name)
 			}
@@ -159,6 +162,21 @@ func (p *Plan) complete() error {
 	}
 	if p.Networks == nil {
 		p.Networks = Networks()
+	}
+	for i := range p.Scenarios {
+		s := &p.Scenarios[i]
+		if s.play != nil {
+			continue
+		}
+		if s.client == nil || s.server == nil {
+			return fmt.Errorf("torture: scenario %q is not one of Scenarios: it has no script", s.Name)
+		}
+		for _, n := range p.Networks {
+			runs := slices.ContainsFunc(s.On, func(o On) bool { return o.Network == n.Name })
+			if runs && (n.StallAfter < stillTicks || n.Dial == nil && s.dial == nil) {
+				return fmt.Errorf("torture: network %q has no Dial, or no StallAfter", n.Name)
+			}
+		}
 	}
 	p.Runs = cmp.Or(p.Runs, defaultRuns)
 	p.SizeBytes = cmp.Or(p.SizeBytes, defaultSizeBytes)

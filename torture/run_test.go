@@ -159,6 +159,10 @@ func TestBadPlansAreRefused(t *testing.T) {
 	}{
 		{Plan{}, "Stacks is empty"},
 		{Plan{Stacks: []Stack{{Name: "x"}}}, "no Server"},
+		{Plan{Stacks: []Stack{{Server: good[0].Server}}}, "no Name"},
+		{Plan{Stacks: good, Scenarios: []Scenario{{Name: "mine", On: on(0, "tcp")}}}, "no script"},
+		{Plan{Stacks: good, Networks: []Network{{Name: "tcp", StallAfter: tcpStall}}}, "no Dial"},
+		{Plan{Stacks: good, Networks: []Network{{Name: "tcp", Dial: noDial}}}, "no StallAfter"},
 		{Plan{Stacks: good, Controls: good}, "two stacks"},
 		{Plan{Stacks: good, Runs: -1}, "negative"},
 		{Plan{Stacks: good, Runs: math.MaxInt}, "at most"},
