@@ -75,8 +75,9 @@ func (f *flow) arriving() bool {
 // drops them: a writer learns that nobody is there by the call after the one
 // whose bytes were lost.
 func (f *flow) acceptLost() {
-	room := f.sendCap - f.send.Len() + f.recvCap - f.recv.Len()
-	f.accept(min(len(f.offered()), room))
+	offered := len(f.offered())
+	n := min(offered, f.sendCap-f.send.Len())
+	f.accept(n + min(offered-n, f.recvCap-f.recv.Len()))
 }
 
 // move moves bytes forward as far as there is room.

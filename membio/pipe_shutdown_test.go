@@ -2,6 +2,7 @@ package membio
 
 import (
 	"io"
+	"math"
 	"testing"
 	"testing/synctest"
 )
@@ -48,6 +49,17 @@ func TestPipeShutdownEndsABlockedCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPipeTakesBuffersOfAnySize: nothing that is computed from them overflows.
+func TestPipeTakesBuffersOfAnySize(t *testing.T) {
+	side := PipeSide{SendBuffer: math.MaxInt, ReceiveBuffer: math.MaxInt}
+	a, b := Pipe(PipeOptions{A: side, B: side})
+	b.Close()
+	if n, err := a.Write([]byte("lost")); n != 4 || err != nil {
+		t.Errorf("Write to a side that has closed: %d, %v, want 4 and a reset that comes later", n, err)
+	}
+	a.Close()
 }
 
 // TestPipeShutdownOfBothHalvesRejectsBytesOnTheirWay: they have not arrived

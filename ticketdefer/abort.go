@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"slices"
 )
 
 // ErrNoKeys is returned by Abort when this layer cannot seal an alert: the
@@ -56,7 +57,12 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 		secret := g.handshakeSecret
 		secretIsOfEpoch := g.trials > 0 && len(g.candidates) > 0
 		if secretIsOfEpoch {
-			secret = g.candidates[len(g.candidates)-1].secret
+			secret = g.candidates[0].secret
+			// A peer can replay another connection's random. An alert under that
+			// one's secret would share a nonce with its first record.
+			if slices.ContainsFunc(g.candidates, func(c *candidate) bool { return !bytes.Equal(c.secret, secret) }) {
+				return nil, ErrNoKeys
+			}
 		}
 		if secret == nil {
 			// Before ServerHello alerts are in the clear, and in TLS 1.2,
@@ -72,6 +78,9 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 			return nil, ErrNoKeys
 		}
 		defer e.Wipe()
+		if !secretIsOfEpoch && g.fatal != 0 {
+			e.seq++ // a client's own alert took the first, see noteHandshakeAlert: no nonce is used twice
+		}
 		if message != nil && secretIsOfEpoch {
 			alert = e.Seal(alert, recordHandshake, message)
 		}

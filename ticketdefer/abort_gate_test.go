@@ -145,6 +145,23 @@ func abortSealedFlight(t testing.TB) []byte {
 	return abortEpoch(t, tls.TLS_AES_128_GCM_SHA256, make([]byte, 32)).Seal(nil, recordHandshake, []byte("\x08flight"))
 }
 
+// A client that has refused the server's flight by an alert of its own has used the first nonce of its handshake keys.
+func TestAbortAfterAHandshakeAlertUsesAnotherNonce(t *testing.T) {
+	forAbortSuites(t, func(t *testing.T, suite uint16, secret []byte) {
+		g := NewClientGate()
+		g.keepHandshakeSecret(secret)
+		due := filterAll(t, g, abortEpoch(t, suite, secret).Seal(nil, recordAlert, []byte("\x02\x2a")))
+		aborted, err := g.Abort(80, suite, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := openAll(t, abortEpoch(t, suite, secret), append(due, aborted...))
+		if diff := cmp.Diff([]abortRecord{{recordAlert, "\x02\x2a"}, abortInternalError}, got); diff != "" {
+			t.Errorf("the peer reads, -want +got:\n%s", diff)
+		}
+	})
+}
+
 // In which keys the peer is depends on what has been written, not on what has been computed.
 func TestAbortBeforeTheApplicationEpoch(t *testing.T) {
 	plain := []byte{recordAlert, 3, 3, 0, 2, alertLevelFatal, 80}
@@ -234,6 +251,24 @@ func TestAbortWithoutKeys(t *testing.T) {
 			t.Errorf("%s: %d slices and error %v, want none and ErrNoKeys", name, len(due), err)
 		}
 	}
+}
+
+// A peer that replays another connection's random makes its gate a candidate for that one's secret. An alert under it would
+// use the nonce of that connection's first record.
+func TestAbortDoesNotSealUnderAnothersSecret(t *testing.T) {
+	forAbortSuites(t, func(t *testing.T, suite uint16, secret []byte) {
+		for _, others := range [][]byte{bytes.Repeat([]byte{8}, len(secret)), secret} {
+			g := NewServerGate()
+			g.AddSecret(secret)
+			filterAll(t, g, abortSealedFlight(t))
+			g.AddSecret(others)
+			same := bytes.Equal(others, secret) // as of a key log that is wrapped twice
+			due, err := g.Abort(80, suite, nil)
+			if same && err != nil || !same && (!errors.Is(err, ErrNoKeys) || len(due) > 0) {
+				t.Errorf("the same secret twice: %v; Abort gave %d slices and %v", same, len(due), err)
+			}
+		}
+	})
 }
 
 // A gate that has been wiped has forgotten its keys and what it held: nothing can be sent behind that.

@@ -128,7 +128,8 @@ type AlertError struct {
 	// Remote is set if the peer sent the alert, and not if this side did.
 	Remote bool
 	// Reason is in the words of the side that sent the alert, if it used
-	// [Conn.AbortWithReason].
+	// [Conn.AbortWithReason]. It is UTF-8, and may contain whatever the peer likes,
+	// sequences that steer a terminal too; Error shows it quoted.
 	Reason string
 	// Err is the error of crypto/tls, or of the transport, that it came with.
 	Err error
@@ -152,7 +153,7 @@ func (e *AlertError) Error() string {
 		s += ": " + hint
 	}
 	if _, _, same := alertOf(e.Err); !e.Remote && e.Err != nil && !same {
-		s += ": " + e.Err.Error()
+		s += ": " + visible(e.Err)
 	}
 	return s
 }

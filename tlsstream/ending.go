@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/deferredtls/deferredtls/membio"
 )
 
 // An ending records how the peer's stream ended.
@@ -140,14 +142,20 @@ func (c *Conn) lookForEndLocked() {
 const discardBytes = 16 << 20
 
 // discardLocked reads to the end of the stream for nobody. It reads through
-// crypto/tls, so tickets are kept for resumption and an alert is noticed.
+// crypto/tls, so tickets are kept for resumption and an alert is noticed. What
+// crypto/tls refuses to read, such as a 17th ticket in a row, is discarded, too: the
+// peer may still be taking what was sent.
 func (c *Conn) discardLocked() error {
 	buf := copyBuffers.Get().(*[writeSlice]byte)
 	defer copyBuffers.Put(buf)
 	for n := 0; n < discardBytes; {
 		k, err := c.readLocked(buf[:])
-		if err != nil {
+		switch {
+		case err == nil:
+		case isEOF(err), isTimeout(err), c.refusedBy() != nil:
 			return err
+		default: // of a transport that has failed, Drain finds the same
+			return membio.Drain(c.transport)
 		}
 		n += k
 	}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
@@ -97,9 +99,27 @@ func (e *HandshakeError) Error() string {
 	if e.Remote != nil && e.Remote.String() != "" {
 		fmt.Fprintf(&b, " with %s", e.Remote)
 	}
-	fmt.Fprintf(&b, " failed (%s, %d bytes from the peer): %v", e.Stage, e.Received, e.Err)
+	fmt.Fprintf(&b, " failed (%s, %d bytes from the peer): %s", e.Stage, e.Received, visible(e.Err))
 	if e.Hint != "" {
 		fmt.Fprintf(&b, " (%s)", e.Hint)
+	}
+	return b.String()
+}
+
+// visible is the text of an error of crypto/tls, which may quote a peer's certificate.
+// Names in that are any ASCII the peer likes: what could steer a terminal, or forge a
+// line of a log, is escaped.
+func visible(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	var b strings.Builder
+	for _, r := range err.Error() {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
 	}
 	return b.String()
 }

@@ -2,6 +2,7 @@ package tlsstream
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -30,7 +31,7 @@ func AbortHandler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		normal := false
 		defer func() {
-			if !normal {
+			if !normal && !timedOut(w, r) {
 				abortHTTP1(r, AlertInternalError) // and the panic goes on
 			}
 		}()
@@ -39,9 +40,21 @@ func AbortHandler(h http.Handler) http.Handler {
 	})
 }
 
+// timedOut reports whether an http.TimeoutHandler around the handler has answered in
+// its place: the connection may carry another response by now.
+func timedOut(w http.ResponseWriter, r *http.Request) bool {
+	if r.ProtoMajor != 1 || r.Context().Err() == nil {
+		return false
+	}
+	_, err := w.Write(nil)
+	return errors.Is(err, http.ErrHandlerTimeout)
+}
+
 // AbortRequest ends the response to r from inside its handler, with the given
 // alert on HTTP/1.x and a stream reset on HTTP/2. It does not return: it panics with
-// http.ErrAbortHandler. It needs no AbortHandler, but [ConnContext].
+// http.ErrAbortHandler. It needs no AbortHandler, but [ConnContext]. Do not call it once
+// an http.TimeoutHandler has answered the request: the connection may carry another
+// response by then.
 func AbortRequest(r *http.Request, a Alert) {
 	abortHTTP1(r, a)
 	panic(http.ErrAbortHandler)

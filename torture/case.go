@@ -33,6 +33,12 @@ type Case struct {
 // maxCaseID bounds what ParseCase takes: a program may be long, but a command line is not.
 const maxCaseID = 64 << 10
 
+// maxOf and maxBuffer bound other numbers of a case: nothing that is computed from them overflows.
+const (
+	maxOf     = 1 << 40
+	maxBuffer = 1 << 30
+)
+
 // String returns the case's ID, which is one word of a shell and what ParseCase reads.
 func (c Case) String() string {
 	var id strings.Builder
@@ -104,12 +110,18 @@ func ParseCase(id string) (Case, error) {
 	switch {
 	case c.Size < 1:
 		return fail("a size is at least 1")
+	case c.Size > maxSizeBytes:
+		return fail(fmt.Sprintf("a size is at most %d", int64(maxSizeBytes)))
 	case !seen["seed"]:
 		return fail("no seed")
 	case c.Trial < 0 || c.Trial >= c.Of:
 		return fail("no such trial")
+	case int64(c.Of) > maxOf:
+		return fail("too many trials")
 	case seen["buffers"] && (c.SendBuffer < 1 || c.ReceiveBuffer < 1):
 		return fail("a buffer has at least one byte")
+	case max(c.SendBuffer, c.ReceiveBuffer) > maxBuffer:
+		return fail(fmt.Sprintf("a buffer has at most %d bytes", maxBuffer))
 	}
 	return c, nil
 }

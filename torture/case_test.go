@@ -58,6 +58,11 @@ func TestBadCasesAreRefused(t *testing.T) {
 		strings.Repeat("a", 1<<17):        "longer than",
 		names + "size=1:seed=1:trial=1/1": "no such trial",
 		names + "size=1:seed=1:trial=0/1:buffers=0/1": "a buffer has at least one byte",
+
+		// What would overflow, and be told as a fault of the stack.
+		names + "size=9223372036854775807:seed=1:trial=0/1":                   "a size is at most",
+		names + "size=1:seed=1:trial=4611686018427387903/9223372036854775807": "too many trials",
+		names + "size=1:seed=1:trial=0/1:buffers=9223372036854775807/1":       "a buffer has at most",
 	} {
 		if c, err := ParseCase(id); err == nil || !strings.HasPrefix(err.Error(), "torture: bad case: "+want) {
 			t.Errorf("%.80q gives %+v, %v, want %q", id, c, err, want)

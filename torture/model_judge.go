@@ -66,6 +66,11 @@ func (l *playLog) has(kind opOutcome) bool {
 // end of the stream, as crypto/tls does.
 func (o *fate) absolute(p program, lenient [2]bool) Verdict {
 	for side := range o.sides {
+		if p := o.sides[side].panicked; p != nil {
+			return Verdict{Class: WrongError, Detail: fmt.Sprintf("the %s panicked: %q", sideNames[side], fmt.Sprint(p.value)), Stacks: string(p.stack)}
+		}
+	}
+	for side := range o.sides {
 		l, peer := &o.sides[side], &o.sides[1-side]
 		name := sideNames[side]
 		switch {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
@@ -35,6 +36,7 @@ type playLog struct {
 	cut       bool // the transport was closed beneath the stream
 	finless   bool // CloseWrite left the transport open, as crypto/tls does
 	closeTook time.Duration
+	panicked  *panicError // nil if the stream has not
 }
 
 // An opResult is what an op came to.
@@ -56,6 +58,12 @@ const (
 
 // play is the side's script.
 func (p *player) play() {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.panicked = &panicError{v, debug.Stack()}
+			p.transport.Close()
+		}
+	}()
 	conn := p.make(p.transport)
 	p.step(conn, "handshake")
 	p.log.handshake = p.result(0, conn.Handshake())
@@ -170,7 +178,7 @@ func (p *player) read(conn Conn, n int) opResult {
 		k, err := conn.Read(into)
 		p.check(into[:k])
 		got += k
-		if err != nil && (got != n || err != io.EOF) {
+		if err != nil && (got != n || err != io.EOF) || k == 0 && p.stopped() {
 			return p.result(got, err)
 		}
 	}

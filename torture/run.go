@@ -23,10 +23,10 @@ type Plan struct {
 	Networks  []Network
 
 	// Runs is how often each scenario runs for each stack and network; 6 if zero. A sweep has several trials for each
-	// run, and what is costly has one trial for several.
+	// run, and what is costly has one trial for several. All in all there are 2,097,152 trials at most.
 	Runs int
 
-	// SizeBytes is the length of an upload; 1 MiB if zero.
+	// SizeBytes is the length of an upload; 1 MiB if zero, and 1 TiB at most.
 	SizeBytes int64
 
 	// Seed determines what the runs choose. Zero is a seed like any other.
@@ -64,6 +64,13 @@ const (
 	// fewTrials it plays every controlStride-th; an odd stride meets both halves of a sweep.
 	fewTrials     = 12
 	controlStride = 3
+
+	// maxTrials is the most that a plan plays in a round: all of them are listed before the first is played. What is to
+	// take longer is a soak.
+	maxTrials = 1 << 21
+
+	// maxSizeBytes is past what anybody waits for, and keeps the time that a run may take in range.
+	maxSizeBytes = 1 << 40
 )
 
 // Run runs the plan. If ctx ends first, Run stops all that is under way, waits for it and returns the context's cause.
@@ -77,6 +84,12 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	rows := plan.rows()
 	if len(rows) == 0 {
 		return nil, errors.New("torture: none of the scenarios runs on any of the networks")
+	}
+	trials := 0
+	for _, r := range rows {
+		if trials += r.trials; trials > maxTrials {
+			return nil, fmt.Errorf("torture: more than %d trials: choose fewer Runs, or a Duration", maxTrials)
+		}
 	}
 	watch := newLeakWatch()
 	rounds, err := plan.play(ctx, rows, watch)
@@ -122,6 +135,9 @@ func (p *Plan) complete() error {
 		*stacks = append([]Stack(nil), *stacks...)
 		for i := range *stacks {
 			s := &(*stacks)[i]
+			if s.Name == "" {
+				return errors.New("torture: a stack has no Name, and its cases could not be replayed")
+			}
 			if s.Server == nil {
 				return fmt.Errorf("torture: stack %q has no Server", s.Name)
 			}
@@ -138,11 +154,29 @@ func (p *Plan) complete() error {
 	if p.Runs < 0 || p.SizeBytes < 0 || p.Parallel < 0 || p.Duration < 0 || p.Reduce < 0 {
 		return errors.New("torture: Plan.Runs, SizeBytes, Parallel, Duration and Reduce must not be negative")
 	}
+	if p.Runs > maxTrials || p.SizeBytes > maxSizeBytes {
+		return fmt.Errorf("torture: Plan.Runs is at most %d and SizeBytes at most %d", maxTrials, int64(maxSizeBytes))
+	}
 	if p.Scenarios == nil {
 		p.Scenarios = Scenarios()
 	}
 	if p.Networks == nil {
 		p.Networks = Networks()
+	}
+	for i := range p.Scenarios {
+		s := &p.Scenarios[i]
+		if s.play != nil {
+			continue
+		}
+		if s.client == nil || s.server == nil {
+			return fmt.Errorf("torture: scenario %q is not one of Scenarios: it has no script", s.Name)
+		}
+		for _, n := range p.Networks {
+			runs := slices.ContainsFunc(s.On, func(o On) bool { return o.Network == n.Name })
+			if runs && (n.StallAfter < stillTicks || n.Dial == nil && s.dial == nil) {
+				return fmt.Errorf("torture: network %q has no Dial, or no StallAfter", n.Name)
+			}
+		}
 	}
 	p.Runs = cmp.Or(p.Runs, defaultRuns)
 	p.SizeBytes = cmp.Or(p.SizeBytes, defaultSizeBytes)

@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -158,8 +159,15 @@ func TestBadPlansAreRefused(t *testing.T) {
 	}{
 		{Plan{}, "Stacks is empty"},
 		{Plan{Stacks: []Stack{{Name: "x"}}}, "no Server"},
+		{Plan{Stacks: []Stack{{Server: good[0].Server}}}, "no Name"},
+		{Plan{Stacks: good, Scenarios: []Scenario{{Name: "mine", On: on(0, "tcp")}}}, "no script"},
+		{Plan{Stacks: good, Networks: []Network{{Name: "tcp", StallAfter: tcpStall}}}, "no Dial"},
+		{Plan{Stacks: good, Networks: []Network{{Name: "tcp", Dial: noDial}}}, "no StallAfter"},
 		{Plan{Stacks: good, Controls: good}, "two stacks"},
 		{Plan{Stacks: good, Runs: -1}, "negative"},
+		{Plan{Stacks: good, Runs: math.MaxInt}, "at most"},
+		{Plan{Stacks: good, SizeBytes: math.MaxInt64}, "at most"},
+		{Plan{Stacks: good, Runs: maxTrials}, "fewer Runs"},
 		{Plan{Stacks: good, Scenarios: scenarioNamed(t, "upload"), Networks: networksNamed(t, "lockstep")}, "none of the scenarios"},
 		{Plan{Stacks: good, Networks: []Network{{Name: "tcp", StallAfter: tcpStall, Dial: noDial}}}, "no network today"},
 	} {

@@ -207,3 +207,23 @@ func (c hiddenWait) Read(p []byte) (int, error) {
 	<-c.until
 	return c.Conn.Read(p)
 }
+
+// A panic of a stack is a verdict on it, and does not end the plan.
+func TestPanicInAProgramIsAVerdict(t *testing.T) {
+	for name, call := range map[string]func(net.Conn, Conn) Conn{
+		"maker": func(net.Conn, Conn) Conn { panic("out of cheese\x1b[31m") },
+		"Read":  func(_ net.Conn, c Conn) Conn { return panickingRead{c} },
+	} {
+		stack := Stack{Name: "panicking", Client: Tlsstream().Client, Server: func(conn net.Conn, config *tls.Config) Conn {
+			return call(conn, Tlsstream().Server(conn, config))
+		}}
+		v := modelled(t, stack, "client=w1,end,close;server=end,close", 1000, 0)
+		if want := `the server panicked: "out of cheese\x1b[31m"`; v.Class != WrongError || v.Stacks == "" || !strings.Contains(v.Detail, want) {
+			t.Errorf("%s: got %v, want %s", name, v, want)
+		}
+	}
+}
+
+type panickingRead struct{ Conn }
+
+func (panickingRead) Read([]byte) (int, error) { panic("out of cheese\x1b[31m") }

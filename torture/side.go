@@ -150,6 +150,13 @@ func (s *side) read(buf []byte) (n int, err error) {
 	s.enter("read")
 	n, err = s.conn.Read(buf)
 	s.leave()
+	if n == 0 && err == nil {
+		select {
+		case <-s.trial.stopped: // a stack that says so for ever must not keep a processor for the rest of the plan
+			err = net.ErrClosed
+		default:
+		}
+	}
 	expected := make([]byte, n)
 	s.in.Read(expected)
 	if bytes.Equal(buf[:n], expected) {

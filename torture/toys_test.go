@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -156,4 +157,13 @@ func TestStackThatNeverReturnsIsAbandoned(t *testing.T) {
 			t.Errorf("got %+v\n with %v", row, row.FirstFailure)
 		}
 	})
+}
+
+// A Read that returns nothing, and no error, for ever ends with its trial: the leak check of TestMain sees to it.
+func TestStackThatReadsNothingForEverIsStopped(t *testing.T) {
+	report := runToy(t, func(*toy, []byte) (int, error) { return 0, nil })
+	row := report.Rows[0]
+	if row.DeadlockedRuns != row.Trials || strings.Contains(row.FirstFailure.Detail, "had not returned") {
+		t.Errorf("got %+v\n with %v", row, row.FirstFailure)
+	}
 }

@@ -8,22 +8,29 @@ import (
 	"github.com/deferredtls/deferredtls/torture"
 )
 
-// A page is the file of --html; nil without the flag. It is made before the plan runs, so that a bad name is told at
-// once, and removed if the plan does not end.
+// A page is the file of --html; nil without the flag. It is opened before the plan runs, so that a bad name is told at
+// once. What was in it stays until there is a report, and only a file that was not there before is removed if the plan
+// does not end.
 type page struct {
-	file *os.File
-	done bool
+	file    *os.File
+	created bool
+	done    bool
 }
 
 func (flags *tortureFlags) createPage() (*page, error) {
 	if flags.html == "" {
 		return nil, nil
 	}
-	file, err := os.Create(flags.html)
+	const mode = 0o666
+	file, err := os.OpenFile(flags.html, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	created := err == nil
+	if !created {
+		file, err = os.OpenFile(flags.html, os.O_WRONLY|os.O_CREATE, mode)
+	}
 	if err != nil {
 		return nil, &usageError{err.Error(), "give --html a file that can be written"}
 	}
-	return &page{file: file}, nil
+	return &page{file: file, created: created}, nil
 }
 
 func (p *page) write(report *torture.Report) error {
@@ -31,15 +38,22 @@ func (p *page) write(report *torture.Report) error {
 		return nil
 	}
 	p.done = true
+	if info, err := p.file.Stat(); err == nil && info.Mode().IsRegular() {
+		if err := p.file.Truncate(0); err != nil {
+			return err
+		}
+	}
 	buffered := bufio.NewWriter(p.file)
 	return errors.Join(report.WriteHTML(buffered), buffered.Flush(), p.file.Close())
 }
 
-// discard removes a page that was not written.
+// discard leaves no page that was not written.
 func (p *page) discard() {
 	if p == nil || p.done {
 		return
 	}
 	p.file.Close()
-	os.Remove(p.file.Name())
+	if p.created {
+		os.Remove(p.file.Name())
+	}
 }
