@@ -51,7 +51,12 @@ func (d *driver) ClientConnected(client ftpserver.ClientContext) (string, error)
 	return "tlsstream ftpd: TLS only, passive mode only", nil
 }
 
-func (d *driver) ClientDisconnected(ftpserver.ClientContext) {}
+// ClientDisconnected is called when the client's commands have ended.
+func (d *driver) ClientDisconnected(ftpserver.ClientContext) {
+	d.session.mu.Lock()
+	defer d.session.mu.Unlock()
+	d.session.left = true
+}
 
 var errEncrypted = errors.New("the control connection speaks TLS already")
 

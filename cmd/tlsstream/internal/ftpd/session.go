@@ -34,6 +34,7 @@ type session struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	client    ftpserver.ClientContext // nil before the greeting
+	left      bool                    // there will be no more commands
 	closed    bool                    // the control connection
 	transfers int                     // files open
 	replying  bool                    // the last file was closed, its reply is not out
@@ -142,6 +143,13 @@ func (s *session) bareEnd() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.latest != nil && s.latest.bareEnd.Load()
+}
+
+// gone reports whether the client has ended the control connection.
+func (s *session) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left || s.closed
 }
 
 var errStopping = errors.New("the server is going down")

@@ -201,6 +201,8 @@ func (u *upload) fail(err error) error {
 
 var errEmpty = errors.New("truncated: the data connection ended without close_notify, and nothing came")
 
+var errLeft = errors.New("the client left before the reply to its upload")
+
 // Close ends the upload. Its error is what the client is told.
 func (u *upload) Close() error {
 	s := u.disk.session
@@ -240,6 +242,11 @@ func (u *upload) finish() error {
 	}
 	if err := u.file.Close(); err != nil {
 		return err
+	}
+	// Some clients that give up (curl at --max-time) send close_notify all the
+	// same. But they do not wait for the reply, without which no upload is done.
+	if u.disk.session.gone() {
+		return errLeft
 	}
 	replaced := u.disk.size(u.name)
 	if err := u.disk.fs.Rename(u.partial, u.name); err != nil {
