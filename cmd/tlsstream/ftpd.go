@@ -78,7 +78,7 @@ type ftpdFlags struct {
 	idle, grace    time.Duration
 	publicIP       string
 	passivePorts   string
-	json           bool
+	verbose, json  bool
 }
 
 func newFtpdCommand() *cobra.Command {
@@ -111,6 +111,7 @@ func newFtpdCommand() *cobra.Command {
 	f.DurationVar(&flags.grace, "grace", 30*time.Second, "how long uploads in flight may take to finish after a signal")
 	f.StringVar(&flags.publicIP, "public-ip", "", "IPv4 address to tell PASV clients (default that of the control connection)")
 	f.StringVar(&flags.passivePorts, "passive-ports", "", "range of ports for data connections, such as 50000-50099 (default any)")
+	f.BoolVar(&flags.verbose, "verbose", false, "log what the FTP library has to say, too")
 	f.BoolVar(&flags.json, "json", false, "describe the server, and log, in JSON")
 	cmd.AddCommand(newPasswdCommand())
 	return cmd
@@ -118,9 +119,13 @@ func newFtpdCommand() *cobra.Command {
 
 func runFtpd(cmd *cobra.Command, flags *ftpdFlags) error {
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+	options := &slog.HandlerOptions{}
+	if flags.verbose {
+		options.Level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, options))
 	if flags.json {
-		log = slog.New(slog.NewJSONHandler(stderr, nil))
+		log = slog.New(slog.NewJSONHandler(stderr, options))
 	}
 	about := ftpdAbout{Version: formatVersion}
 	config, err := flags.config(cmd, log, &about)
@@ -243,10 +248,7 @@ func (flags *ftpdFlags) openRoot(about *ftpdAbout) error {
 }
 
 func (flags *ftpdFlags) readUsers(about *ftpdAbout) (*ftpd.Users, error) {
-	users, err := ftpd.NewUsers()
-	if err != nil {
-		return nil, err
-	}
+	users := ftpd.NewUsers()
 	if flags.users == "" {
 		password := flags.password
 		if password == "" {

@@ -49,10 +49,7 @@ var testCA = tlstest.NewCA()
 
 func testUsers(t testing.TB, user User) *Users {
 	t.Helper()
-	users, err := NewUsers()
-	if err != nil {
-		t.Fatal(err)
-	}
+	users := NewUsers()
 	hash, err := bcrypt.GenerateFromPassword([]byte(testPassword), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +143,19 @@ func (s *testServer) has(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return sum(content)
+}
+
+// awaitSome waits until a file has bytes in it.
+func (s *testServer) awaitSome(t testing.TB, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if info, err := os.Stat(filepath.Join(s.root, name)); err == nil && info.Size() > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing comes into %s", name)
+		}
+	}
 }
 
 // sum tells contents apart in messages.

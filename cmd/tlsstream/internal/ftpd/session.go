@@ -68,7 +68,7 @@ func (s *session) start() {
 		conn = tls.Server(conn, s.family.control())
 	}
 	library := ftpserver.NewFtpServer(&driver{session: s, listener: &oneListener{conn: conn}})
-	library.Logger = slog.New(&warnings{s.log.WithGroup("library").Handler()})
+	library.Logger = slog.New(&lowered{s.log.WithGroup("library").Handler()})
 	// Both return at once: there is one connection to accept.
 	err := library.Listen()
 	if err == nil {
@@ -250,16 +250,21 @@ func (s *session) disconnect() {
 	}
 }
 
-// warnings passes what is worth a look: the library tells of each connection what
-// the session tells already.
-type warnings struct{ slog.Handler }
+// A lowered handler has no level but debug. What the library calls warnings and
+// errors are clients that come and go; the session tells of those what matters.
+type lowered struct{ slog.Handler }
 
-func (w *warnings) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+func (l *lowered) Enabled(ctx context.Context, _ slog.Level) bool {
+	return l.Handler.Enabled(ctx, slog.LevelDebug)
 }
 
-func (w *warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &warnings{w.Handler.WithAttrs(attrs)}
+func (l *lowered) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return l.Handler.Handle(ctx, r)
 }
 
-func (w *warnings) WithGroup(name string) slog.Handler { return &warnings{w.Handler.WithGroup(name)} }
+func (l *lowered) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &lowered{l.Handler.WithAttrs(attrs)}
+}
+
+func (l *lowered) WithGroup(name string) slog.Handler { return &lowered{l.Handler.WithGroup(name)} }
