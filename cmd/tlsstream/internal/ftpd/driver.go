@@ -53,9 +53,7 @@ func (d *driver) ClientConnected(client ftpserver.ClientContext) (string, error)
 
 // ClientDisconnected is called when the client's commands have ended.
 func (d *driver) ClientDisconnected(ftpserver.ClientContext) {
-	d.session.mu.Lock()
-	defer d.session.mu.Unlock()
-	d.session.left = true
+	d.session.leave()
 }
 
 var errEncrypted = errors.New("the control connection speaks TLS already")

@@ -26,6 +26,11 @@ const rawTimeout = 20 * time.Second
 // dialRaw connects and begins TLS. It does not log in.
 func dialRaw(t testing.TB, s *testServer) *rawClient {
 	t.Helper()
+	return dialRawWith(t, s, tls.NewLRUClientSessionCache(0))
+}
+
+func dialRawWith(t testing.TB, s *testServer, cache tls.ClientSessionCache) *rawClient {
+	t.Helper()
 	conn, err := net.Dial("tcp", s.explicit)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +39,7 @@ func dialRaw(t testing.TB, s *testServer) *rawClient {
 	conn.SetDeadline(time.Now().Add(rawTimeout))
 	c := &rawClient{t: t, text: textproto.NewConn(conn), host: "127.0.0.1"}
 	c.config = ticketdefer.WrapConfig(s.ca.ClientConfig())
-	c.config.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	c.config.ClientSessionCache = cache
 	c.config.DynamicRecordSizingDisabled = true
 	c.expect(220)
 	c.command(234, "AUTH TLS")
@@ -46,7 +51,12 @@ func dialRaw(t testing.TB, s *testServer) *rawClient {
 // loginRaw is a client that has logged in and protects its data.
 func loginRaw(t testing.TB, s *testServer) *rawClient {
 	t.Helper()
-	c := dialRaw(t, s)
+	return loginRawWith(t, s, tls.NewLRUClientSessionCache(0))
+}
+
+func loginRawWith(t testing.TB, s *testServer, cache tls.ClientSessionCache) *rawClient {
+	t.Helper()
+	c := dialRawWith(t, s, cache)
 	c.command(331, "USER %s", testUser)
 	c.command(230, "PASS %s", testPassword)
 	c.command(200, "PBSZ 0")

@@ -30,11 +30,13 @@ type session struct {
 	// ctx ends with the control connection.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// left is done when there will be no more commands.
+	left  context.Context
+	leave context.CancelFunc
 
 	mu sync.Mutex
 	// Guarded by mu.
 	client    ftpserver.ClientContext // nil before the greeting
-	left      bool                    // there will be no more commands
 	closed    bool                    // the control connection
 	transfers int                     // files open
 	replying  bool                    // the last file was closed, its reply is not out
@@ -52,6 +54,7 @@ func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
 		implicit: implicit,
 	}
 	session.ctx, session.cancel = context.WithCancel(context.Background())
+	session.left, session.leave = context.WithCancel(session.ctx)
 	session.conn = s.config.layer(&controlConn{Conn: conn, session: session})
 	session.login = time.AfterFunc(loginTimeout, func() {
 		session.log.Warn("not logged in, closed", "after", loginTimeout)
@@ -143,13 +146,6 @@ func (s *session) bareEnd() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.latest != nil && s.latest.bareEnd.Load()
-}
-
-// gone reports whether the client has ended the control connection.
-func (s *session) gone() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.left || s.closed
 }
 
 var errStopping = errors.New("the server is going down")

@@ -232,8 +232,15 @@ func (u *upload) Close() error {
 	return u.err
 }
 
+// settle is how long after close_notify a file waits for its name. curl that gives
+// up (--max-time) sends close_notify all the same, and then closes the control
+// connection, too. The time passes while the disk works.
+const settle = 50 * time.Millisecond
+
 // finish makes the file durable, then visible under its name.
 func (u *upload) finish() error {
+	patience := time.NewTimer(settle)
+	defer patience.Stop()
 	if err := u.begin(); err != nil {
 		return err
 	}
@@ -243,10 +250,11 @@ func (u *upload) finish() error {
 	if err := u.file.Close(); err != nil {
 		return err
 	}
-	// Some clients that give up (curl at --max-time) send close_notify all the
-	// same. But they do not wait for the reply, without which no upload is done.
-	if u.disk.session.gone() {
+	// Without a reply no upload is done, and who gives up does not wait for it.
+	select {
+	case <-u.disk.session.left.Done():
 		return errLeft
+	case <-patience.C:
 	}
 	replaced := u.disk.size(u.name)
 	if err := u.disk.fs.Rename(u.partial, u.name); err != nil {
