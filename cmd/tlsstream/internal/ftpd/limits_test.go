@@ -2,7 +2,6 @@ package ftpd
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +30,7 @@ func (c *rawClient) put(command, name string, content []byte) (int, string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	data := tls.Client(raw, c.config)
+	data := c.tls(raw)
 	data.Write(content) // the reply tells whether it failed
 	data.Close()
 	code, message, err = c.text.ReadResponse(0)
@@ -104,7 +103,7 @@ func (c *rawClient) get(name string) []byte {
 		c.t.Fatal(err)
 	}
 	c.expect(150)
-	content, err := io.ReadAll(tls.Client(raw, c.config))
+	content, err := io.ReadAll(c.tls(raw))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -18,7 +18,6 @@ type rawClient struct {
 	conn   *tls.Conn
 	text   *textproto.Conn
 	config *tls.Config
-	host   string
 }
 
 const rawTimeout = 20 * time.Second
@@ -37,15 +36,25 @@ func dialRawWith(t testing.TB, s *testServer, cache tls.ClientSessionCache) *raw
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(rawTimeout))
-	c := &rawClient{t: t, text: textproto.NewConn(conn), host: "127.0.0.1"}
+	c := &rawClient{t: t, text: textproto.NewConn(conn)}
 	c.config = ticketdefer.WrapConfig(s.ca.ClientConfig())
 	c.config.ClientSessionCache = cache
 	c.config.DynamicRecordSizingDisabled = true
 	c.expect(220)
 	c.command(234, "AUTH TLS")
+	c.startTLS(conn)
+	return c
+}
+
+func (c *rawClient) startTLS(conn net.Conn) {
 	c.conn = tls.Client(conn, c.config)
 	c.text = textproto.NewConn(c.conn)
-	return c
+}
+
+// tls is TLS over a data connection. Our layer is below it, so that it can send
+// alerts.
+func (c *rawClient) tls(raw net.Conn) *tls.Conn {
+	return tls.Client(ticketdefer.WrapConn(raw), c.config)
 }
 
 // loginRaw is a client that has logged in and protects its data.
@@ -87,7 +96,12 @@ func (c *rawClient) passive() *net.TCPConn {
 	message := c.command(229, "EPSV")
 	_, port, _ := strings.Cut(message, "(|||")
 	port, _, _ = strings.Cut(port, "|")
-	conn, err := net.Dial("tcp", net.JoinHostPort(c.host, port))
+	return c.dialRawData(net.JoinHostPort("127.0.0.1", port))
+}
+
+func (c *rawClient) dialRawData(address string) *net.TCPConn {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -96,15 +110,16 @@ func (c *rawClient) passive() *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// store begins an upload and returns its data connection. Our layer is below it, so
-// that it can send alerts.
+func (c *rawClient) dialData(address string) *tls.Conn { return c.tls(c.dialRawData(address)) }
+
+// store begins an upload and returns its data connection.
 func (c *rawClient) store(name string) (*tls.Conn, *net.TCPConn) {
 	c.t.Helper()
 	raw := c.passive()
 	if err := c.text.PrintfLine("STOR %s", name); err != nil {
 		c.t.Fatal(err)
 	}
-	data := tls.Client(ticketdefer.WrapConn(raw), c.config)
+	data := c.tls(raw)
 	c.expect(150)
 	if err := data.Handshake(); err != nil {
 		c.t.Fatal(err)

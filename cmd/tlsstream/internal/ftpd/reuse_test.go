@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
 // Who resumes its TLS session on the data connection uploads, who does not is told
@@ -52,7 +50,7 @@ func TestReuseIsOfTheControlConnectionsOwnSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.expect(150)
-		data := tls.Client(ticketdefer.WrapConn(raw), c.config)
+		data := c.tls(raw)
 		data.Write(content)
 		data.Close()
 		code, message, err := c.text.ReadResponse(0)
