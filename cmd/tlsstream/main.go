@@ -1,6 +1,7 @@
 // Command tlsstream shows what TLS streams do to their users, and what this module does about it.
 //
 //	tlsstream torture    make stock crypto/tls lose uploads and deadlock, and this module not
+//	tlsstream ftpd       receive files over FTPS, whole or not at all
 //	tlsstream version    print the version
 //
 // Each command has a --help.
