@@ -35,14 +35,15 @@
 //	Python 3.11 ftplib, storbinary              close_notify   bare FIN
 //	the same, transfercmd and close, no unwrap  bare FIN       bare FIN
 //	PHP 8.2 ftp_put                             close_notify
-//	Perl 5.36 Net::FTP 3.13                     close_notify
+//	Perl 5.36 Net::FTP 3.14                     close_notify
 //	Apache Commons Net 3.9.0 FTPSClient         close_notify
-//	basic-ftp (Node.js 18)                      close_notify
+//	basic-ftp 6.2.3 (Node.js 20)                close_notify
 //	gFTP 2.9.1, text                            close_notify
-//	ftp-ssl 0.17.34 (netkit)                    bare FIN
+//	ftp-ssl 0.17 (netkit)                       bare FIN
 //
-// tnftp speaks TLS for https only. wput 0.6.2 gives up at the first ticket of any
-// TLS 1.3 server. Clients with a bare FIN need Config.AllowTruncated.
+// tnftp speaks TLS for https only. wput 0.6.2 gives up at the ticket of any TLS 1.3
+// server; without tickets it ends in a bare FIN. Clients with a bare FIN need
+// Config.AllowTruncated.
 //
 // # Data connections
 //
@@ -51,7 +52,10 @@
 //
 // Each ticket of a control connection and of its data connections carries a mark, so
 // Config.RequireReuse can demand not only some session of this server but one of
-// the same client. %s
+// the same client. OpenSSL uses a TLS 1.3 ticket once, so the control connection
+// repeats it with the reply to each transfer that used it (see repeater). lftp, curl,
+// PHP and basic-ftp upload any number of files so; ftplib, Net::FTP, Commons Net and
+// clients told not to reuse sessions are refused, with the reason.
 //
 // # The library's server
 //
@@ -65,5 +69,5 @@ package ftpd
 // those that do not.
 const (
 	Closers    = "curl, lftp, ftplib, PHP, Perl's Net::FTP, Commons Net, basic-ftp, gFTP"
-	Truncaters = "ftp-ssl, and programs that close ftplib's socket without unwrap"
+	Truncaters = "ftp-ssl, wput, and programs that close ftplib's socket without unwrap"
 )

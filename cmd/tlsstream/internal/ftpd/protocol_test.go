@@ -251,8 +251,9 @@ func TestAppendAndResume(t *testing.T) {
 	want("log", "")
 }
 
+// OpenSSL uses a ticket once, so each data connection needs one of its own.
 func TestCurlUploadsSeveralFilesAndAppends(t *testing.T) {
-	s := startServer(t, nil)
+	s := startServer(t, func(c *Config) { c.RequireReuse = true })
 	folder := t.TempDir()
 	var files []string
 	for _, name := range []string{"a", "b", "c"} {

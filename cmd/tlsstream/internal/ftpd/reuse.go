@@ -22,6 +22,8 @@ type family struct {
 	// Guarded by mu.
 	mark      []byte
 	candidate []byte // of the control connection's own ticket, if it offered one
+	secret    []byte // the control connection's, for its repeater
+	spent     bool   // a data connection has resumed since the ticket was last sent
 }
 
 // markPrefix tells our mark from what others put into SessionState.Extra.
@@ -36,6 +38,7 @@ func newFamily(base *tls.Config) *family {
 // control returns the configuration for the control connection.
 func (f *family) control() *tls.Config {
 	c := f.sealing()
+	c.KeyLogWriter = &secretTap{f, c.KeyLogWriter}
 	c.UnwrapSession = func(identity []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 		state, err := f.base.DecryptTicket(identity, cs)
 		f.mu.Lock()
@@ -83,6 +86,7 @@ func (f *family) data(required bool) *tls.Config {
 		if !cs.DidResume {
 			return errNoReuse
 		}
+		f.spend()
 		if verify != nil {
 			return verify(cs)
 		}
@@ -106,6 +110,32 @@ func (f *family) has(mark []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return mark != nil && bytes.Equal(mark, f.mark)
+}
+
+func (f *family) setControlSecret(secret []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.secret = secret
+}
+
+func (f *family) controlSecret() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.secret
+}
+
+func (f *family) spend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spent = true
+}
+
+func (f *family) takeSpent() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	spent := f.spent
+	f.spent = false
+	return spent
 }
 
 func markOf(state *tls.SessionState) []byte {

@@ -103,3 +103,63 @@ type frozenCache struct{ inner tls.ClientSessionCache }
 
 func (c *frozenCache) Get(key string) (*tls.ClientSessionState, bool) { return c.inner.Get(key) }
 func (c *frozenCache) Put(string, *tls.ClientSessionState)            {}
+
+// A onceCache gives each session once, as OpenSSL does. It counts what it was given.
+type onceCache struct {
+	tls.ClientSessionCache
+	puts int
+}
+
+func (c *onceCache) Get(key string) (*tls.ClientSessionState, bool) {
+	session, ok := c.ClientSessionCache.Get(key)
+	c.ClientSessionCache.Put(key, nil)
+	return session, ok
+}
+
+func (c *onceCache) Put(key string, session *tls.ClientSessionState) {
+	if session != nil {
+		c.puts++
+	}
+	c.ClientSessionCache.Put(key, session)
+}
+
+// Without the repeater the second upload is refused.
+func TestTicketThatWasUsedIsSentAgain(t *testing.T) {
+	const uploads = 20
+	for _, required := range []bool{true, false} {
+		s := startServer(t, func(config *Config) { config.RequireReuse = required })
+		cache := &onceCache{ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		c := loginRawWith(t, s, cache)
+		resumed := 0
+		for range uploads {
+			data, raw := c.store("name")
+			if data.ConnectionState().DidResume {
+				resumed++
+			}
+			data.CloseWrite()
+			raw.Close() // the ticket behind the data is not read
+			c.expect(226)
+		}
+		want := map[bool]int{true: uploads, false: 1}[required]
+		if resumed != want || cache.puts < want {
+			t.Errorf("with reuse required %v: %d of %d data connections resumed, %d tickets came", required, resumed, uploads, cache.puts)
+		}
+	}
+}
+
+// TLS 1.2 has no ticket outside of its handshake, and uses them more than once.
+func TestRequireReuseWithTLS12(t *testing.T) {
+	s := startServer(t, func(config *Config) {
+		config.RequireReuse = true
+		config.TLS.MaxVersion = tls.VersionTLS12
+	})
+	c := loginRaw(t, s)
+	for range 3 {
+		data, _ := c.store("name")
+		if !data.ConnectionState().DidResume {
+			t.Error("not resumed")
+		}
+		data.Close()
+		c.expect(226)
+	}
+}

@@ -55,7 +55,12 @@ func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
 	}
 	session.ctx, session.cancel = context.WithCancel(context.Background())
 	session.left, session.leave = context.WithCancel(session.ctx)
-	session.conn = s.config.layer(&controlConn{Conn: conn, session: session})
+	control := &controlConn{Conn: conn, session: session}
+	session.conn = control
+	if s.config.RequireReuse {
+		session.conn = &repeater{controlConn: control, family: session.family}
+	}
+	session.conn = s.config.layer(session.conn)
 	session.login = time.AfterFunc(loginTimeout, func() {
 		session.log.Warn("not logged in, closed", "after", loginTimeout)
 		session.conn.Close()
