@@ -25,7 +25,7 @@ import (
 
 var (
 	runs  = flag.Int("ftpd.runs", 1, "how often each client uploads each size")
-	kills = flag.Int("ftpd.kills", 20, "how many uploads are killed")
+	kills = flag.Int("ftpd.kills", 10, "how many uploads are killed")
 	large = flag.Bool("ftpd.large", false, "upload 64 MiB, too")
 )
 

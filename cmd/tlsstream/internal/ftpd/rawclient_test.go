@@ -22,12 +22,7 @@ type rawClient struct {
 
 const rawTimeout = 20 * time.Second
 
-// dialRaw connects and begins TLS. It does not log in.
-func dialRaw(t testing.TB, s *testServer) *rawClient {
-	t.Helper()
-	return dialRawWith(t, s, tls.NewLRUClientSessionCache(0))
-}
-
+// dialRawWith connects and begins TLS. It does not log in.
 func dialRawWith(t testing.TB, s *testServer, cache tls.ClientSessionCache) *rawClient {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.explicit)

@@ -221,9 +221,10 @@ func (s *Server) Shutdown(ctx context.Context) (unfinished []string) {
 	s.mu.Lock()
 	sessions = s.list()
 	s.mu.Unlock()
+	var cut []*upload
 	for _, session := range sessions {
-		if name := session.abort(); name != "" {
-			unfinished = append(unfinished, name)
+		if u := session.abort(); u != nil {
+			cut = append(cut, u)
 		}
 	}
 	patience := time.NewTimer(abortTimeout)
@@ -232,6 +233,11 @@ func (s *Server) Shutdown(ctx context.Context) (unfinished []string) {
 	case <-s.gone:
 	case <-patience.C:
 		s.config.Log.Error("transfers do not end: a disk or a file system hangs")
+	}
+	for _, u := range cut {
+		if !u.complete.Load() {
+			unfinished = append(unfinished, u.name)
+		}
 	}
 	return unfinished
 }

@@ -228,15 +228,13 @@ func (s *session) drain() {
 	}
 }
 
-// abort ends the session now. It returns the name of the upload that this cuts.
-func (s *session) abort() (unfinished string) {
+// abort ends the session now. It returns the upload that was in progress, or nil.
+func (s *session) abort() *upload {
 	s.mu.Lock()
-	if s.upload != nil {
-		unfinished = s.upload.name
-	}
+	u := s.upload
 	s.mu.Unlock()
 	s.disconnect()
-	return unfinished
+	return u
 }
 
 // disconnect closes the control connection and a transfer in flight. The library's

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
@@ -32,6 +33,8 @@ type upload struct {
 	start   int64 // where writing begins
 	size    int64
 	err     error // the first error
+
+	complete atomic.Bool // it has its name
 }
 
 var _ ftpserver.FileTransferError = (*upload)(nil)
@@ -260,6 +263,7 @@ func (u *upload) finish() error {
 	if err := u.disk.fs.Rename(u.partial, u.name); err != nil {
 		return err
 	}
+	u.complete.Store(true)
 	u.disk.give(replaced)
 	return u.disk.syncFolder(path.Dir(u.name))
 }
