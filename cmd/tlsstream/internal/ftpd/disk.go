@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,37 +18,37 @@ import (
 // partialSuffix is behind the names of uploads that have not ended.
 const partialSuffix = ".partial"
 
-// busyNames are the files that uploads in progress write, by root and path. Two
-// at a time would mix.
+// busyNames are the files that uploads in progress write, of all users: their folders
+// may overlap. Two uploads into one file would mix.
 type busyNames struct {
 	mu    sync.Mutex
-	names map[[2]string]bool
+	names map[string]bool
 }
 
-func (b *busyNames) acquire(root, name string) bool {
+func (b *busyNames) acquire(path string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := [2]string{root, name}
-	if b.names[key] {
+	if b.names[path] {
 		return false
 	}
 	if b.names == nil {
-		b.names = make(map[[2]string]bool)
+		b.names = make(map[string]bool)
 	}
-	b.names[key] = true
+	b.names[path] = true
 	return true
 }
 
-func (b *busyNames) release(root, name string) {
+func (b *busyNames) release(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.names, [2]string{root, name})
+	delete(b.names, path)
 }
 
 // A userDisk is what a user may see and change, as the library asks for it. Paths
 // are absolute, clean and below the user's root.
 type userDisk struct {
 	fs      afero.Fs
+	root    string
 	session *session
 	user    *User
 	busy    *busyNames
@@ -60,7 +61,16 @@ func newUserDisk(s *session, user *User) (*userDisk, error) {
 	} else if !info.IsDir() {
 		return nil, errors.New("not a folder")
 	}
-	return &userDisk{fs: disk, session: s, user: user, busy: &s.server.names}, nil
+	root, err := filepath.EvalSymlinks(user.Root)
+	if err != nil {
+		return nil, err
+	}
+	return &userDisk{fs: disk, root: root, session: s, user: user, busy: &s.server.names}, nil
+}
+
+// path is where a name is on the disk.
+func (d *userDisk) path(name string) string {
+	return filepath.Join(d.root, filepath.FromSlash(name))
 }
 
 var (
@@ -122,10 +132,10 @@ func (d *userDisk) size(name string) int64 {
 
 func (d *userDisk) Remove(name string) error {
 	if isPartial(name) {
-		if !d.busy.acquire(d.user.Root, name) {
+		if !d.busy.acquire(d.path(name)) {
 			return errBusy
 		}
-		defer d.busy.release(d.user.Root, name)
+		defer d.busy.release(d.path(name))
 	}
 	size := d.size(name)
 	if err := d.fs.Remove(name); err != nil {

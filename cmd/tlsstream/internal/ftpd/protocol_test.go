@@ -181,6 +181,35 @@ func TestNamesOfPartialUploadsAreReserved(t *testing.T) {
 	}
 }
 
+// A file may be in the folders of two users.
+func TestUploadsOfTwoUsersDoNotMix(t *testing.T) {
+	s := startServer(t, nil)
+	folder := filepath.Join(s.root, "folder")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(folder, link); err != nil {
+		t.Skip(err)
+	}
+	outer := loginRaw(t, s)
+	data, _ := outer.store("folder/name")
+	if _, err := data.Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitSome(t, "folder/name.partial")
+	s.config.Users = testUsers(t, User{Name: testUser, Root: link})
+	inner := loginRaw(t, s)
+	if code, message := inner.put("STOR", "name", []byte("second")); code != 550 || !strings.Contains(message, "in progress") {
+		t.Errorf("a second upload: %d %s", code, message)
+	}
+	data.Close()
+	outer.expect(226)
+	if s.has(t, "folder/name") != sum([]byte("first")) {
+		t.Error("the first upload is not what is there")
+	}
+}
+
 // What a client continues stays as it is until the end of the upload.
 func TestAppendAndResume(t *testing.T) {
 	s := startServer(t, nil)
@@ -216,6 +245,12 @@ func TestAppendAndResume(t *testing.T) {
 	want("file", "0123456789abc")
 
 	write("whole", "0123456789")
+	c.command(350, "REST 4")
+	put("STOR", "whole", "abc")
+	want("whole", "0123abc")
+
+	// Not with what an upload of another version has left.
+	write("whole.partial", "xxxxxxxxxx")
 	c.command(350, "REST 4")
 	put("STOR", "whole", "abc")
 	want("whole", "0123abc")

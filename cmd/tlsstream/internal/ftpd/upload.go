@@ -50,7 +50,7 @@ func (d *userDisk) upload(name string, flags int, offset int64) (ftpserver.FileT
 		return nil, fmt.Errorf("%w: it is a folder", ftpserver.ErrFileNameNotAllowed)
 	}
 	u := &upload{disk: d, name: name, partial: name + partialSuffix, begun: time.Now()}
-	if !d.busy.acquire(d.user.Root, u.partial) {
+	if !d.busy.acquire(d.path(u.partial)) {
 		return nil, errBusy
 	}
 	err := d.session.begin(u)
@@ -60,7 +60,7 @@ func (d *userDisk) upload(name string, flags int, offset int64) (ftpserver.FileT
 		}
 	}
 	if err != nil {
-		d.busy.release(d.user.Root, u.partial)
+		d.busy.release(d.path(u.partial))
 		return nil, err
 	}
 	d.session.log.Info("upload begun", "user", d.user.Name, "name", name)
@@ -74,7 +74,9 @@ func (u *upload) open(appending bool, offset int64) error {
 	_, err := disk.Stat(u.partial)
 	u.existed = err == nil
 	source := u.name
-	if offset > 0 && u.existed {
+	if _, err := disk.Stat(u.name); errors.Is(err, fs.ErrNotExist) && u.existed {
+		// Never in place of a file that is there: what a client asks the size
+		// of, and continues, is that one.
 		source = u.partial
 	}
 	u.file, err = disk.OpenFile(u.partial, os.O_RDWR|os.O_CREATE, filePermissions)
@@ -83,7 +85,7 @@ func (u *upload) open(appending bool, offset int64) error {
 	}
 	switch {
 	case appending:
-		_, err = u.copyFrom(source, -1)
+		_, err = u.copyFrom(u.name, -1)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
@@ -97,6 +99,7 @@ func (u *upload) open(appending bool, offset int64) error {
 	if err != nil {
 		u.file.Close()
 		if !u.existed {
+			u.disk.give(u.start)
 			disk.Remove(u.partial)
 		}
 	}
@@ -210,7 +213,7 @@ var errLeft = errors.New("the client left before the reply to its upload")
 func (u *upload) Close() error {
 	s := u.disk.session
 	defer s.end(u)
-	defer u.disk.busy.release(u.disk.user.Root, u.partial)
+	defer u.disk.busy.release(u.disk.path(u.partial))
 	bare := s.bareEnd()
 	if u.err == nil && bare && u.size == 0 {
 		// A client that died before it sent anything looks just so, even in
@@ -254,10 +257,13 @@ func (u *upload) finish() error {
 		return err
 	}
 	// Without a reply no upload is done, and who gives up does not wait for it.
+	left := u.disk.session.left
 	select {
-	case <-u.disk.session.left.Done():
-		return errLeft
+	case <-left.Done():
 	case <-patience.C:
+	}
+	if left.Err() != nil {
+		return errLeft
 	}
 	replaced := u.disk.size(u.name)
 	if err := u.disk.fs.Rename(u.partial, u.name); err != nil {
