@@ -169,15 +169,17 @@ func (s *Server) admit(conn net.Conn, implicit bool) {
 		return
 	}
 	s.mu.Lock()
+	if s.stopping { // the listener was closed a moment too late
+		s.mu.Unlock()
+		conn.Close()
+		<-s.slots
+		return
+	}
 	s.lastID++
 	session := newSession(s, s.lastID, conn, implicit)
 	s.sessions[session] = true
-	stopping := s.stopping
 	s.mu.Unlock()
 	session.start()
-	if stopping {
-		session.drain()
-	}
 }
 
 // forget ends a session's part in the server.

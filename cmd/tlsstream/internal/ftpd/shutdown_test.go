@@ -2,6 +2,8 @@ package ftpd
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -100,4 +102,18 @@ func TestShutdownDoesNotWaitForIdleClients(t *testing.T) {
 	if took := time.Since(begun); took > rawTimeout/2 {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// A connection that was accepted when Shutdown began is none of its business.
+func TestConnectionThatComesTooLateIsClosed(t *testing.T) {
+	s := startServer(t, nil)
+	<-s.shutdown(rawTimeout)
+	client, server := net.Pipe()
+	defer client.Close()
+	s.admit(server, false)
+	client.SetDeadline(time.Now().Add(rawTimeout))
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("it is open: %v", err)
+	}
+	s.awaitIdle(t)
 }
