@@ -165,6 +165,18 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotLogInIsClosed(t *testing.T) {
+	s := startServer(t, func(c *Config) { c.login = 500 * time.Millisecond })
+	in := loginRaw(t, s)
+	out := dialRawWith(t, s, nil)
+	out.command(331, "USER %s", testUser)
+	if _, err := out.text.ReadLine(); err == nil {
+		t.Error("there is a line more")
+	}
+	s.log.await(t, "not logged in, closed", 1)
+	in.command(200, "NOOP")
+}
+
 func TestFullQuotaIsCountedAgain(t *testing.T) {
 	l := newLimits(100, 0)
 	there := int64(90)

@@ -41,6 +41,8 @@ type Config struct {
 	disk func(root string) afero.Fs
 	// layer goes below TLS; tests take it away to show what it is for.
 	layer func(net.Conn) net.Conn
+	// login is loginTimeout; tests cannot wait for it.
+	login time.Duration
 }
 
 // Passive says where clients find their data connections.
@@ -93,6 +95,9 @@ func New(config Config) (*Server, error) {
 	}
 	if config.layer == nil {
 		config.layer = func(conn net.Conn) net.Conn { return ticketdefer.WrapConn(conn) }
+	}
+	if config.login == 0 {
+		config.login = loginTimeout
 	}
 	return &Server{
 		config:   config,

@@ -12,8 +12,8 @@ import (
 	ftpserver "github.com/fclairamb/ftpserverlib"
 )
 
-// A session is one control connection and its data connections. It is the driver
-// of a server of the library that serves nobody else.
+// A session is one control connection and its data connections. A server of the
+// library serves it and nobody else, and asks its driver.
 //
 // It ends when the control connection is closed and the last transfer has
 // finished its file.
@@ -61,8 +61,8 @@ func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
 		session.conn = &repeater{controlConn: control, family: session.family}
 	}
 	session.conn = s.config.layer(session.conn)
-	session.login = time.AfterFunc(loginTimeout, func() {
-		session.log.Warn("not logged in, closed", "after", loginTimeout)
+	session.login = time.AfterFunc(s.config.login, func() {
+		session.log.Warn("not logged in, closed", "after", s.config.login)
 		session.conn.Close()
 	})
 	return session
