@@ -166,7 +166,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 }
 
 func TestWhoDoesNotLogInIsClosed(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.login = 500 * time.Millisecond })
+	s := startServer(t, func(c *Config) { c.login = 1500 * time.Millisecond })
 	in := loginRaw(t, s)
 	out := dialRawWith(t, s, nil)
 	out.command(331, "USER %s", testUser)
