@@ -71,7 +71,7 @@ func (d *driver) GetTLSConfig() (*tls.Config, error) {
 	if client.HasTLSForControl() {
 		return nil, errEncrypted
 	}
-	return s.family.control(), nil
+	return s.family.control(s.server.config.RequireReuse), nil
 }
 
 // WrapPassiveListener puts the layer below the TLS of data connections: the

@@ -35,10 +35,13 @@ func newFamily(base *tls.Config) *family {
 	return &family{base: base, mark: mark}
 }
 
-// control returns the configuration for the control connection.
-func (f *family) control() *tls.Config {
+// control returns the configuration for the control connection. With required set
+// its ticket can be repeated.
+func (f *family) control(required bool) *tls.Config {
 	c := f.sealing()
-	c.KeyLogWriter = &secretTap{f, c.KeyLogWriter}
+	if required {
+		c.KeyLogWriter = &secretTap{f, c.KeyLogWriter}
+	}
 	c.UnwrapSession = func(identity []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 		state, err := f.base.DecryptTicket(identity, cs)
 		f.mu.Lock()

@@ -73,7 +73,7 @@ func (s *session) start() {
 	s.log.Info("connected", "implicit", s.implicit)
 	conn := s.conn
 	if s.implicit {
-		conn = tls.Server(conn, s.family.control())
+		conn = tls.Server(conn, s.family.control(s.server.config.RequireReuse))
 	}
 	library := ftpserver.NewFtpServer(&driver{session: s, listener: &oneListener{conn: conn}})
 	library.Logger = slog.New(&lowered{s.log.WithGroup("library").Handler()})
