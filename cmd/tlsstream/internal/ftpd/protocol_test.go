@@ -31,6 +31,7 @@ func TestOnlyTLSIsServed(t *testing.T) {
 	if message := c.command(421, "STOR name"); !strings.Contains(message, "TLS is required") {
 		t.Errorf("data in plain text: %q", message)
 	}
+	s.log.await(t, `msg="upload failed, nothing came"`, 1)
 	if files, err := os.ReadDir(s.root); err != nil || len(files) > 0 {
 		t.Errorf("left behind: %v, %v", files, err)
 	}

@@ -163,6 +163,7 @@ func (s *session) begin(u *upload) error {
 		return errStopping
 	}
 	s.transfers++
+	s.latest = nil
 	if u != nil {
 		s.upload = u
 	}
@@ -173,7 +174,7 @@ func (s *session) begin(u *upload) error {
 func (s *session) end(u *upload) {
 	s.mu.Lock()
 	s.transfers--
-	s.replying = true
+	s.replying = s.latest != nil // without a data connection the reply came first
 	if u != nil && s.upload == u {
 		s.upload = nil
 	}

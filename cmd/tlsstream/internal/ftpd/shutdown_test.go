@@ -104,6 +104,19 @@ func TestShutdownDoesNotWaitForIdleClients(t *testing.T) {
 	}
 }
 
+// Nor does one whose last transfer never had a data connection.
+func TestShutdownDoesNotWaitForARefusedTransfer(t *testing.T) {
+	s := startServer(t, nil)
+	c := loginRaw(t, s)
+	c.command(550, "STOR name")
+	s.log.await(t, `msg="upload failed`, 1)
+	begun := time.Now()
+	<-s.shutdown(rawTimeout)
+	if took := time.Since(begun); took > rawTimeout/2 {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // A connection that was accepted when Shutdown began is none of its business.
 func TestConnectionThatComesTooLateIsClosed(t *testing.T) {
 	s := startServer(t, nil)
