@@ -26,7 +26,11 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":    runForStatus,
 			"interrupt": runAndInterrupt,
+			"serve":     serve,
+			"end":       end,
+			"await":     await,
 		},
+		Condition: has,
 	})
 }
 
