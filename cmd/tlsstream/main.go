@@ -1,5 +1,6 @@
 // Command tlsstream shows what TLS streams do to their users, and what this module does about it.
 //
+//	tlsstream proxy      put TLS in front of a TCP service, or of a client that has none
 //	tlsstream torture    make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream version    print the version
 //
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(newTortureCommand(), newVersionCommand())
+	root.AddCommand(newProxyCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
