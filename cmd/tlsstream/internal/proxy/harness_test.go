@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -201,4 +202,38 @@ func skipUnlessCI(t *testing.T, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// A drip is a connection that, once slow, sends a byte a millisecond.
+type drip struct {
+	net.Conn
+	slow atomic.Bool
+}
+
+func (d *drip) Write(p []byte) (int, error) {
+	if !d.slow.Load() {
+		return d.Conn.Write(p)
+	}
+	for i := range p {
+		if _, err := d.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return len(p), nil
+}
+
+// tlsClient makes a handshake over conn.
+func tlsClient(t *testing.T, conn net.Conn) *tls.Conn {
+	t.Helper()
+	client := tls.Client(conn, testCA.ClientConfig())
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
