@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testTimeout bounds what a test waits for. It is reached only if something hangs, so
 // it is generous: the machine may be busy.
-const testTimeout = 60 * time.Second
+const testTimeout = 30 * time.Second
 
 var testCA = tlstest.NewCA()
 
@@ -115,7 +115,9 @@ func (r *running) dial(t *testing.T, configs ...*tls.Config) *tlsstream.Conn {
 	if len(configs) > 0 {
 		config = configs[0]
 	}
-	conn, err := tlsstream.Dial("tcp", r.address, config)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	conn, err := (&tlsstream.Dialer{Config: config}).DialStream(ctx, "tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,10 +170,10 @@ func expectReset(t *testing.T, r io.Reader) {
 func expectAlert(t *testing.T, r io.Reader, want tlsstream.Alert) {
 	t.Helper()
 	n, err := r.Read(make([]byte, 1))
-	alert, ok := errors.AsType[*tlsstream.AlertError](err)
-	if n > 0 || !ok || !alert.Remote || alert.Alert != want {
+	if n > 0 {
 		t.Fatalf("%d more bytes and %v, want the alert %v", n, err, want)
 	}
+	alertIs(t, err, want)
 }
 
 // pattern returns n bytes. A prime period, so that no whole record can be missing from
@@ -202,6 +204,14 @@ func skipUnlessCI(t *testing.T, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+func alertIs(t *testing.T, err error, want tlsstream.Alert) {
+	t.Helper()
+	alert, ok := errors.AsType[*tlsstream.AlertError](err)
+	if !ok || !alert.Remote || alert.Alert != want {
+		t.Fatalf("%v, want the alert %v", err, want)
+	}
 }
 
 func isTimeout(err error) bool {

@@ -15,10 +15,14 @@ import (
 type Server struct {
 	config Config
 
-	slots    chan struct{} // one is taken for each connection, before it is accepted
-	full     moment        // when it was last told that none is free; Serve's own
-	stopping chan struct{}
-	stopOnce sync.Once
+	slots chan struct{} // one is taken for each connection, before it is accepted
+	full  moment        // when it was last told that none is free; Serve's own
+
+	mu       sync.Mutex
+	listener net.Listener  // guarded by mu
+	stopping chan struct{} // closed under mu
+
+	draining sync.Mutex // held by Drain
 
 	cutting context.Context // done when what is still carried must end
 	cut     context.CancelFunc
@@ -42,11 +46,10 @@ const (
 // Serve accepts connections of l, a TCP listener, until Stop is called, or l is
 // closed, which is an error.
 func (s *Server) Serve(l net.Listener) error {
+	if !s.use(l) {
+		return l.Close()
+	}
 	accept := s.acceptor(l)
-	go func() {
-		<-s.stopping
-		l.Close()
-	}()
 	retry := firstRetry
 	for {
 		if !s.takeSlot() {
@@ -97,8 +100,26 @@ func (s *Server) takeSlot() bool {
 
 func (s *Server) freeSlot() { <-s.slots }
 
+// use makes l what Stop closes, unless Stop was called already.
+func (s *Server) use(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener = l
+	return !s.isStopping()
+}
+
 // Stop makes Serve return. What has been accepted goes on.
-func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stopping) }) }
+func (s *Server) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopping() {
+		return
+	}
+	close(s.stopping)
+	if s.listener != nil {
+		s.listener.Close()
+	}
+}
 
 func (s *Server) isStopping() bool {
 	select {
@@ -112,6 +133,8 @@ func (s *Server) isStopping() bool {
 // Drain waits, after Stop, until all connections have ended by themselves. When ctx is
 // done it ends the rest, on both sides as errors, and returns how many those were.
 func (s *Server) Drain(ctx context.Context) (cut int) {
+	s.draining.Lock()
+	defer s.draining.Unlock()
 	for range cap(s.slots) {
 		select {
 		case s.slots <- struct{}{}:
@@ -120,6 +143,9 @@ func (s *Server) Drain(ctx context.Context) (cut int) {
 			s.cut()
 		}
 		s.slots <- struct{}{} // soon: everything that a connection still does is bounded
+	}
+	for range cap(s.slots) {
+		<-s.slots
 	}
 	return int(s.cuts.Load())
 }
