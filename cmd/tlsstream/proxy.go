@@ -74,6 +74,7 @@ type proxyFlags struct {
 	quiet         time.Duration
 
 	connections                  int
+	socketBuffer                 byteSize
 	idle, handshake, dial        time.Duration
 	drainTimeout, restartTimeout time.Duration
 	metrics, pidFile             string
@@ -110,6 +111,7 @@ func newProxyCommand() *cobra.Command {
 	f.Var(&flags.end, "plain-end", "when the plain side's end crosses to a TLS peer that is sending: quiet, last or at-once")
 	f.DurationVar(&flags.quiet, "quiet", time.Second, "how long nothing must come from a TLS peer before it counts as not sending; more than a round trip")
 	f.IntVar(&flags.connections, "max-connections", 4096, "connections at once; more wait in the kernel's queue")
+	f.Var(&flags.socketBuffer, "socket-buffer", "size of each of the four kernel buffers of a connection, such as 64KiB (default by the system, up to some MiB)")
 	f.DurationVar(&flags.idle, "idle-timeout", time.Hour, "end a connection, as an error, on which nothing moves for this long")
 	f.DurationVar(&flags.handshake, "handshake-timeout", 10*time.Second, "time for a TLS handshake")
 	f.DurationVar(&flags.dial, "dial-timeout", 10*time.Second, "time to connect to the backend")
@@ -156,8 +158,11 @@ func (flags *proxyFlags) check() error {
 		{"--alpn", len(flags.alpn) > 0, true},
 	} {
 		if f.given && f.only != flags.originate {
-			return &usageError{fmt.Sprintf("%s and --originate: %s", f.name, map[bool]string{true: "the latter is missing", false: "choose one"}[f.only]),
-				"with --originate this program is the TLS client, and without the TLS server"}
+			problem := f.name + " with --originate"
+			if f.only {
+				problem = f.name + " without --originate"
+			}
+			return &usageError{problem, "with --originate this program is a TLS client, and without a TLS server"}
 		}
 	}
 	switch {
@@ -188,7 +193,7 @@ func (flags *proxyFlags) check() error {
 func (flags *proxyFlags) config(log *slog.Logger) (proxy.Config, *cert.Source, error) {
 	config := proxy.Config{
 		Originate: flags.originate, To: flags.to, AllowedNames: flags.names, ProxyHeader: flags.proxyProtocol,
-		End: flags.end, Quiet: flags.quiet, MaxConnections: flags.connections,
+		End: flags.end, Quiet: flags.quiet, MaxConnections: flags.connections, SocketBuffer: int(flags.socketBuffer),
 		IdleTimeout: flags.idle, HandshakeTimeout: flags.handshake, DialTimeout: flags.dial,
 		Log: log, Metrics: proxy.NewMetrics(),
 	}

@@ -92,7 +92,9 @@ func TestRealClientsSeeADyingBackend(t *testing.T) {
 	if err := os.WriteFile(upload, pattern(8<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	url := func(address string) string { return "https://" + strings.Replace(address, "127.0.0.1", "localhost", 1) + "/" }
+	url := func(address string) string {
+		return "https://" + strings.Replace(address, "127.0.0.1", "localhost", 1) + "/"
+	}
 
 	t.Run("curl", func(t *testing.T) {
 		curl := program(t, "curl")

@@ -131,6 +131,7 @@ func (s *Server) dial(ctx context.Context, to string, client, local net.Addr, st
 		return nil, fmt.Errorf("cannot reach the backend: %w", err)
 	}
 	plain := conn.(*net.TCPConn)
+	setBuffers(plain, s.config.SocketBuffer)
 	if !s.config.ProxyHeader {
 		return plain, nil
 	}

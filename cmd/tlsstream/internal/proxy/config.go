@@ -41,6 +41,11 @@ type Config struct {
 	// handshake. More wait in the kernel's queue.
 	MaxConnections int
 
+	// SocketBuffer is the size in bytes of each of the kernel's buffers, two for each
+	// of a connection's two sockets. If zero, the system sizes them, by what it
+	// has and how fast the peer is.
+	SocketBuffer int
+
 	// IdleTimeout is how long nothing may move on a connection in either
 	// direction, HandshakeTimeout how long a TLS handshake may take in all, and
 	// DialTimeout how long the backend may take to answer.

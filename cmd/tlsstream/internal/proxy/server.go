@@ -158,10 +158,12 @@ func (s *Server) acceptor(l net.Listener) func() (func(), error) {
 			if err != nil {
 				return nil, err
 			}
-			return func() { s.originate(conn.(*net.TCPConn)) }, nil
+			plain := conn.(*net.TCPConn)
+			setBuffers(plain, s.config.SocketBuffer)
+			return func() { s.originate(plain) }, nil
 		}
 	}
-	streams := tlsstream.NewListener(wireListener{l}, s.config.TLS)
+	streams := tlsstream.NewListener(wireListener{l, s.config.SocketBuffer}, s.config.TLS)
 	return func() (func(), error) {
 		stream, err := streams.AcceptStream()
 		if err != nil {
@@ -172,12 +174,17 @@ func (s *Server) acceptor(l net.Listener) func() (func(), error) {
 }
 
 // A wireListener puts a wire beneath each stream.
-type wireListener struct{ net.Listener }
+type wireListener struct {
+	net.Listener
+	socketBuffer int
+}
 
 func (l wireListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &wire{TCPConn: conn.(*net.TCPConn)}, nil
+	tcp := conn.(*net.TCPConn)
+	setBuffers(tcp, l.socketBuffer)
+	return &wire{TCPConn: tcp}, nil
 }

@@ -65,6 +65,15 @@ func reset(conn *net.TCPConn) error {
 	return conn.Close()
 }
 
+// setBuffers sizes conn's buffers in the kernel. It fails only if conn is closed, and
+// whoever uses conn next is told so.
+func setBuffers(conn *net.TCPConn, size int) {
+	if size > 0 {
+		_ = conn.SetReadBuffer(size)
+		_ = conn.SetWriteBuffer(size)
+	}
+}
+
 const (
 	firstLook   = time.Millisecond
 	longestLook = 50 * time.Millisecond
