@@ -90,6 +90,9 @@ func (r *restart) replaced() <-chan struct{} {
 	return r.upgrader.Exit()
 }
 
+// isAnother reports whether this process takes over from an old one.
+func (r *restart) isAnother() bool { return r.upgrader != nil && r.upgrader.HasParent() }
+
 func (r *restart) stop() {
 	signal.Stop(r.signals)
 	if r.upgrader != nil {

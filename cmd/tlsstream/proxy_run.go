@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -26,6 +27,9 @@ func runProxy(cmd *cobra.Command, flags *proxyFlags) error {
 	if err := flags.check(); err != nil {
 		return err
 	}
+	// Whoever reads the log, or what an earlier process announced, may go, and must not
+	// take the connections along.
+	signal.Ignore(syscall.SIGPIPE)
 	log := newLog(cmd.ErrOrStderr(), flags.json, flags.verbose)
 	config, source, err := flags.config(log)
 	if err != nil {
@@ -59,7 +63,7 @@ func runProxy(cmd *cobra.Command, flags *proxyFlags) error {
 	server := proxy.New(config)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	if err := flags.announce(cmd.OutOrStdout(), listener.Addr(), metrics, source); err != nil {
+	if err := flags.announce(cmd.OutOrStdout(), listener.Addr(), metrics, source); err != nil && !restart.isAnother() {
 		return fmt.Errorf("cannot write to standard output: %w", err)
 	}
 	if err := restart.ready(); err != nil {
