@@ -179,7 +179,8 @@ func (p *pair) close(ctx context.Context, f *failure) {
 
 // inward carries from the TLS side to the plain side.
 func (p *pair) inward() *failure {
-	for b := new(buffer); ; {
+	b := &buffer{limit: fullRead}
+	for {
 		n, err := p.tls.Read(b.next())
 		if n > 0 {
 			p.carried(tlsSide, n)
@@ -208,7 +209,8 @@ func (p *pair) inward() *failure {
 
 // outward carries from the plain side to the TLS side.
 func (p *pair) outward(ctx context.Context) *failure {
-	for b := new(buffer); ; {
+	b := &buffer{limit: sealedRead}
+	for {
 		n, err := p.plain.Read(b.next())
 		if n > 0 {
 			p.carried(plainSide, n)
