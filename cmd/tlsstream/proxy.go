@@ -25,7 +25,8 @@ FIN becomes close_notify at once, unless the TLS peer is in the middle of sendin
 close_notify that a writing peer never reads costs it what it has not sent, when it closes.
 --plain-end says what happens then:
   quiet     wait for the TLS peer's end, or until nothing has come from it for --quiet
-  last      wait for the TLS peer's end in every case: for uploads and logs
+  last      wait for the TLS peer's end in every case: for uploads and logs (not with
+            --originate)
   at-once   do not wait, as other proxies
 
 TLS peers are checked by --client-ca, and --allow-name, or by --pin; with --originate by
@@ -172,6 +173,8 @@ func (flags *proxyFlags) check() error {
 		return &usageError{"--pin, and --client-ca or --ca: choose one", "a pinned key is accepted whatever its certificate says"}
 	case len(flags.pins) > 0 && flags.serverName != "":
 		return &usageError{"--pin and --server-name: choose one", "a pinned key is accepted whatever name its certificate has"}
+	case flags.originate && flags.end == proxy.EndLast:
+		return &usageError{"--plain-end last with --originate", "a backend that waits for the end of a request before it answers would wait for ever: choose quiet or at-once"}
 	case flags.connections < 1:
 		return &usageError{fmt.Sprintf("--max-connections %d is less than one", flags.connections), "choose at least 1"}
 	}

@@ -189,7 +189,10 @@ func (s *Server) begin(remote net.Addr) (end func(o outcome, to string, err erro
 		if o == outcomeCut || err != nil && s.cutting.Err() != nil {
 			s.cuts.Add(1)
 		}
-		s.config.Log.Log(context.Background(), level, "connection ended", "outcome", string(o),
-			"client", remote.String(), "backend", to, "err", err, "seconds", time.Since(began).Seconds())
+		attrs := []any{"outcome", string(o), "client", remote.String(), "backend", to, "seconds", time.Since(began).Seconds()}
+		if err != nil {
+			attrs = append(attrs, "err", err.Error())
+		}
+		s.config.Log.Log(context.Background(), level, "connection ended", attrs...)
 	}
 }

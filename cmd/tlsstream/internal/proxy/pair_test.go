@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -125,6 +126,20 @@ func TestAnswerBeforeAResetArrives(t *testing.T) {
 		expect(t, c.tls, "go away")
 		expectAlert(t, c.tls, tlsstream.AlertInternalError)
 	})
+}
+
+// TLS 1.2 has no traffic secrets that the layer could seal an alert with: crypto/tls is
+// made to send one of its own.
+func TestResetOfThePlainSideCrossesToTLS12(t *testing.T) {
+	b := newBackend(t)
+	config := testCA.ClientConfig()
+	config.MaxVersion = tls.VersionTLS12
+	stream := start(t, testConfig(b.address())).dial(t, config)
+	plain := b.accept()
+	mustWrite(t, plain, "a part of the answer")
+	expect(t, stream, "a part of the answer")
+	reset(plain)
+	expectAlert(t, stream, tlsstream.AlertBadRecordMAC)
 }
 
 // breakOffs are the ways for a TLS stream not to end in order.
