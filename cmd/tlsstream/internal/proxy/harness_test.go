@@ -148,8 +148,10 @@ func mustWrite(t *testing.T, w io.Writer, text string) {
 func expect(t *testing.T, r io.Reader, text string) {
 	t.Helper()
 	got := make([]byte, len(text))
-	if _, err := io.ReadFull(r, got); err != nil || string(got) != text {
-		t.Fatalf("read %q, %v; want %q", got, err, text)
+	n, err := io.ReadFull(r, got)
+	if err != nil || string(got) != text {
+		const enough = 40
+		t.Fatalf("read %d bytes, %.*q, and %v; want %d, %.*q", n, enough, got[:n], err, len(text), enough, text)
 	}
 }
 

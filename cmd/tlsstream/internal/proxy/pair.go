@@ -37,10 +37,7 @@ import (
 // to a TLS peer that reads slowly.
 const lastWords = 2 * time.Second
 
-var (
-	errIdle = errors.New("nothing moved for as long as the idle timeout")
-	errCut  = errors.New("this proxy is stopping")
-)
+var errIdle = errors.New("nothing moved for as long as the idle timeout")
 
 // A side is one of a pair's.
 type side string
