@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -18,7 +19,7 @@ type bench struct {
 	pair           *pair
 	client         *tlsstream.Conn
 	front, backend *net.TCPConn // front is beneath client
-	ended          chan error
+	ended          chan struct{}
 }
 
 // tcpPair returns both ends of a connection. If it is tight, what goes to the end that
@@ -56,10 +57,11 @@ func newBench(t *testing.T, slow side) *bench {
 	b := &bench{
 		client: tlsstream.Client(front, testCA.ClientConfig()), front: front, backend: backend,
 		pair: &pair{
-			tls: tlsstream.Server(w, testCA.ServerConfig()), wire: w, plain: plain,
+			tls:  (&tlsstream.Options{CloseTimeout: 200 * time.Millisecond}).Server(w, testCA.ServerConfig()),
+			wire: w, plain: plain,
 			quiet: never, idle: testTimeout, carried: func(side, int) {}, waited: func() {},
 		},
-		ended: make(chan error, 1),
+		ended: make(chan struct{}),
 	}
 	server := make(chan error, 1)
 	go func() { server <- b.pair.tls.Handshake() }()
@@ -73,7 +75,10 @@ func newBench(t *testing.T, slow side) *bench {
 }
 
 func (b *bench) run(t *testing.T) {
-	go func() { b.ended <- b.pair.run(t.Context()) }()
+	go func() {
+		defer close(b.ended)
+		_ = b.pair.run(t.Context())
+	}()
 	t.Cleanup(func() { <-b.ended })
 }
 
@@ -122,10 +127,25 @@ func TestUploadOfAPeerThatIsGoneIsSaved(t *testing.T) {
 	mustWrite(t, b.backend, "never read")
 	delivered(t, b.backend)
 	reset(b.front)
-	for range 20 { // the write that finds out is one of these
-		mustWrite(t, b.backend, "more")
-		time.Sleep(5 * time.Millisecond)
+	for range 64 { // a write that finds out is among these; and none may block
+		mustWrite(t, b.backend, string(pattern(256<<10)))
 	}
 	expect(t, b.backend, upload)
 	expectEnd(t, b.backend, io.EOF)
+}
+
+// A TLS peer that does not even take its alert is reset: a bare FIN passes for the end with
+// too many programs.
+func TestPeerThatDoesNotTakeItsAlertIsReset(t *testing.T) {
+	b := newBench(t, tlsSide)
+	b.run(t)
+	mustWrite(t, b.backend, string(pattern(48<<10)))
+	delivered(t, b.backend)
+	reset(b.backend)
+	b.client.Write([]byte("more"))
+	b.client.Write([]byte("and more"))
+	<-b.ended
+	if n, err := io.Copy(io.Discard, b.client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes and %v, want a reset", n, err)
+	}
 }
