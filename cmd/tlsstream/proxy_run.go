@@ -23,6 +23,10 @@ import (
 // metricsTimeout is for the request of whoever asks for metrics.
 const metricsTimeout = 10 * time.Second
 
+// otherFiles is generous for what is open besides two sockets for each connection: the
+// listeners and their copies, the log, metrics, certificates that are being read.
+const otherFiles = 64
+
 func runProxy(cmd *cobra.Command, flags *proxyFlags) error {
 	if err := flags.check(); err != nil {
 		return err
@@ -37,6 +41,9 @@ func runProxy(cmd *cobra.Command, flags *proxyFlags) error {
 	}
 	if source != nil {
 		config.Metrics.WatchCertificate(func() time.Time { return source.Leaf().NotAfter })
+	}
+	if limit, want := openFilesLimit(), uint64(2*flags.connections+otherFiles); limit > 0 && limit < want {
+		log.Warn("this process may not open enough files for --max-connections", "limit", limit, "wanted", want)
 	}
 	restart, err := newRestart(flags.pidFile, log)
 	if err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -239,4 +240,26 @@ func (u *uploadReport) String() string {
 	defer u.mu.Unlock()
 	slices.Sort(u.lines)
 	return "uploads that lost bytes\n" + strings.Join(u.lines, "\n")
+}
+
+// A program that knows no TLS uploads to a stock TLS server, whose ticket comes late, and
+// goes.
+func TestUploadsToATLSBackendArriveWhole(t *testing.T) {
+	for range 3 {
+		const size = 4 << 20
+		b := newBackend(t)
+		config := originating(b.address())
+		config.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(1) // or there is no ticket
+		client := start(t, config).dialPlain(t)
+		go func() {
+			client.Write(pattern(size))
+			client.Close()
+		}()
+		conn := tls.Server(b.accept(), row{late: true}.tlsConfig())
+		time.Sleep(200 * time.Millisecond) // the load under test: a slow backend
+		if got, err := io.ReadAll(conn); err != nil || !bytes.Equal(got, pattern(size)) {
+			t.Errorf("%d bytes arrived of %d, %v", len(got), size, err)
+		}
+		conn.Close()
+	}
 }
