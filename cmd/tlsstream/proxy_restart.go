@@ -93,6 +93,7 @@ func (r *restart) replaced() <-chan struct{} {
 // isAnother reports whether this process takes over from an old one.
 func (r *restart) isAnother() bool { return r.upgrader != nil && r.upgrader.HasParent() }
 
+// stop closes the copies of the listening sockets. From now on no process takes over.
 func (r *restart) stop() {
 	signal.Stop(r.signals)
 	if r.upgrader != nil {

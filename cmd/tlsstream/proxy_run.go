@@ -84,7 +84,8 @@ func runProxy(cmd *cobra.Command, flags *proxyFlags) error {
 	case <-restart.replaced():
 		log.Info("another process has taken over, this one carries what it has to the end")
 	case <-ctx.Done():
-		log.Info("stopping, connections have time to end", "time", flags.drainTimeout)
+		log.Info("stopping, connections have time to end", "within", flags.drainTimeout.String())
+		restart.stop() // or its copy of the listening socket would take connections for nobody
 	}
 	server.Stop()
 	draining, cancel := flags.drainTime(ctx)

@@ -72,7 +72,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		}
-		s.config.Log.Warn("cannot accept a connection", "err", err, "retry_in", retry)
+		s.config.Log.Warn("cannot accept a connection", "err", err, "retry_in", retry.String())
 		select {
 		case <-time.After(retry):
 		case <-s.stopping:
