@@ -3,6 +3,7 @@
 //	tlsstream torture              make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream torture list         name the scenarios, networks and stacks
 //	tlsstream torture replay ID    play one case again that torture has printed
+//	tlsstream proxy                put TLS in front of a TCP service, or of a client that has none
 //	tlsstream ftpd                 receive files over FTPS, whole or not at all
 //	tlsstream version              print the version
 //
@@ -63,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newTortureCommand(), newFtpdCommand(), newVersionCommand())
+	root.AddCommand(newTortureCommand(), newProxyCommand(), newFtpdCommand(), newVersionCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

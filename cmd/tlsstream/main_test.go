@@ -29,6 +29,7 @@ func TestScripts(t *testing.T) {
 			"serve":     serve,
 			"end":       end,
 			"await":     await,
+			"terminate": runAndTerminate,
 		},
 		Condition: has,
 	})
