@@ -3,12 +3,13 @@
 //	tlsstream torture              make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream torture list         name the scenarios, networks and stacks
 //	tlsstream torture replay ID    play one case again that torture has printed
+//	tlsstream get URL              download a file that is whole, or an error
 //	tlsstream version              print the version
 //
 // Each command has a --help, which describes its JSON too. The exit status is 0 for success, 1 for wrong usage or an
 // internal error, and 130 after an interrupt. torture and replay have one more for each class of verdict: 2 silent loss,
 // 3 deadlock, 5 corrupted, 6 reordered, 7 lost, 8 hung close, 9 wrong error, 10 leaked goroutine, 11 slow; and torture has
-// 4 for a control that did not fail where it must.
+// 4 for a control that did not fail where it must. get has one for each kind of failure.
 package main
 
 // The rules of this program:
@@ -63,6 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(newTortureCommand(), newVersionCommand())
+	root.AddCommand(newGetCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
