@@ -39,7 +39,8 @@ func newClient(config *tls.Config, timeout time.Duration) *client {
 	c.dialer = tlsstream.Dialer{
 		Config: config,
 		// A GET that the server has not read may be lost: nothing is drained.
-		Options: tlsstream.Options{Reasons: true, DrainTimeout: -1},
+		Options:   tlsstream.Options{Reasons: true, DrainTimeout: -1},
+		NetDialer: timedDialer{net.Dialer{Timeout: timeout}},
 	}
 	c.http = &http.Client{
 		CheckRedirect: checkRedirect,
@@ -69,10 +70,12 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 }
 
 func (c *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	conn, err := c.dialer.DialStream(ctx, network, addr)
 	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		conn.Close()
 		return nil, err
 	}
 	watched := &watchedConn{Conn: conn, timeout: c.timeout}
@@ -80,6 +83,22 @@ func (c *client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	defer c.mu.Unlock()
 	c.last = watched
 	return watched, nil
+}
+
+// A timedDialer gives the handshake as much time as the connecting. A deadline of the connection is told with what the
+// handshake waited for; the end of a context is not.
+type timedDialer struct{ net.Dialer }
+
+func (d timedDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := d.Dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(d.Timeout)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // end is what the connection of the last request said to its reader; nil if it has not ended.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"syscall"
 
@@ -59,6 +60,10 @@ func explain(ctx context.Context, err, end error, where string) *Error {
 	var handshake *tlsstream.HandshakeError
 	var alert *tlsstream.AlertError
 	var dial *net.OpError
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // where has the URL
+	}
 	// net/http makes other errors of some ends.
 	cause := errors.Join(err, end)
 	switch {
@@ -89,7 +94,7 @@ func explain(ctx context.Context, err, end error, where string) *Error {
 	case errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE):
 		return &Error{Lost, "the connection was reset " + where, "", err}
 	}
-	return &Error{Protocol, fmt.Sprintf("bad response %s: %v", where, err), "", err}
+	return &Error{Protocol, fmt.Sprintf("the server sent something bad %s: %v", where, err), "", err}
 }
 
 func isTimeout(err error) bool {
