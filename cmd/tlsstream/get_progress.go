@@ -16,7 +16,7 @@ type getProgress struct {
 }
 
 func newGetProgress(w io.Writer) *getProgress {
-	return &getProgress{w, newBar(w, progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true)), time.Now()}
+	return &getProgress{w, newBar(w, progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionUseIECUnits(true)), time.Now()}
 }
 
 // update is the Progress of a get.Config.

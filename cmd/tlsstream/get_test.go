@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,7 +167,22 @@ func TestGetToldByEveryEnding(t *testing.T) {
 	}
 }
 
-// The control: curl takes a connection that is gone for the end of the file.
+// The control: net/http over crypto/tls takes a connection that is gone for the end of the file.
+func TestGetIsStricterThanNetHTTP(t *testing.T) {
+	s := serveEndings(t)
+	transport := &http.Transport{TLSClientConfig: getCA.ClientConfig()}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get(s.URL(gettest.EOF, gettest.FIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); len(body) != gettest.BodySent || err != nil {
+		t.Errorf("%d bytes, %v, want half of them and no error", len(body), err)
+	}
+}
+
+// And so does curl.
 func TestGetIsStricterThanCurl(t *testing.T) {
 	curl := needProgram(t, "curl")
 	s := serveEndings(t)

@@ -135,7 +135,7 @@ func partOf(response *http.Response, offset int64, s state) (total int64, err er
 		field = "ETag"
 	}
 	if now := response.Header.Get(field); now != "" && now != s.Validator {
-		return 0, fmt.Errorf("the server ignored If-Range: its %s was %s, and is %s", field, s.Validator, now)
+		return 0, fmt.Errorf("the server ignored If-Range: its %s was %q, and is %q", field, s.Validator, now)
 	}
 	if response.ContentLength >= 0 && response.ContentLength != to-from+1 {
 		return 0, bad

@@ -1,7 +1,6 @@
 package get
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -217,13 +216,14 @@ func (p *pair) check() error {
 // prepare writes the signature beside its name, and takes away the old one: no pair that does not match is ever under the
 // two final names.
 func (p *pair) prepare() error {
-	file, err := os.CreateTemp(filepath.Dir(p.name), filepath.Base(p.name)+".*"+partialSuffix)
+	// The lock on the partial file is for this one, too.
+	p.temporary = p.name + newSuffix
+	file, err := os.Create(p.temporary)
 	if err != nil {
 		return err
 	}
-	p.temporary = file.Name()
-	_, err = io.Copy(file, bytes.NewReader(p.signature))
-	err = errors.Join(err, file.Chmod(0o644), file.Sync(), file.Close())
+	_, err = file.Write(p.signature)
+	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Remove(p.name)
 		if errors.Is(err, os.ErrNotExist) {

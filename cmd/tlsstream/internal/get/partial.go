@@ -18,6 +18,7 @@ const checkpointBytes = 4 << 20
 const (
 	partialSuffix = ".partial"
 	stateSuffix   = ".partial.json"
+	newSuffix     = ".new" // of a file that is to replace another
 )
 
 // A state describes the bytes in a partial file.
@@ -151,11 +152,11 @@ func (p *partial) checkpoint() error {
 		return err
 	}
 	name := p.target + stateSuffix
-	if err := os.WriteFile(name+".new", text, 0o666); err != nil {
+	if err := os.WriteFile(name+newSuffix, text, 0o666); err != nil {
 		return err
 	}
 	p.saved = true
-	return os.Rename(name+".new", name)
+	return os.Rename(name+newSuffix, name)
 }
 
 // resumable tells whether the next run can go on from here.
@@ -215,7 +216,7 @@ func (p *partial) discard() {
 
 func (p *partial) removeState() {
 	os.Remove(p.target + stateSuffix)
-	os.Remove(p.target + stateSuffix + ".new")
+	os.Remove(p.target + stateSuffix + newSuffix)
 	p.saved = false
 }
 
