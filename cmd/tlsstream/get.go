@@ -22,7 +22,8 @@ const getHelp = `Get downloads a file over HTTPS so that it is whole, or an erro
 What arrives goes to NAME.partial, beside the target. It gets its name only after an end
 that TLS vouches for: all of the Content-Length, the last chunk, or, where the response has
 neither, close_notify. Many clients take a connection that is just gone for the end of such
-a response; here it is an error. If the server gives up half-way with a fatal alert,
+a response; here it is an error. (A server that sends close_notify too early there is
+believed: nothing else could tell.) If the server gives up half-way with a fatal alert,
 that is told, with its reason if it sent one (see AbortWithReason of package tlsstream).
 
 After a failure the same command goes on where the last one was stopped, if the server has a

@@ -68,6 +68,16 @@ func (k *killer) set(after int, kill func(context.Context)) {
 	k.after, k.kill, k.ranges = after, kill, nil
 }
 
+// noExitDelay keeps the race detector from waiting a second at the end of each process.
+const noExitDelay = "atexit_sleep_ms=0"
+
+// getCommand runs get in a process of its own.
+func getCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command("tlsstream", append([]string{"get"}, args...)...)
+	cmd.Env = append(os.Environ(), "GORACE="+noExitDelay)
+	return cmd
+}
+
 // serveGet starts a server of crypto/tls and returns its URL without a path.
 func serveGet(t *testing.T, h http.Handler) string {
 	t.Helper()
@@ -101,7 +111,7 @@ func TestGetKilledAtRandomPoints(t *testing.T) {
 		name := filepath.Join(t.TempDir(), "file")
 		command := func() (*exec.Cmd, *bytes.Buffer) {
 			var output bytes.Buffer
-			cmd := exec.Command("tlsstream", "get", "--cacert", ca, "--output", name, server+"/file")
+			cmd := getCommand("--cacert", ca, "--output", name, server+"/file")
 			cmd.Stdout, cmd.Stderr = &output, &output
 			return cmd, &output
 		}
@@ -175,10 +185,10 @@ func TestGetOfPairKilledAtRandomPoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(folder, "repomd.xml")
-	args := []string{"get", "--cacert", ca, "--output", name, "--keyring", keyring,
+	args := []string{"--cacert", ca, "--output", name, "--keyring", keyring,
 		"--signature", server + gettest.SignaturePath, server + gettest.FilePath}
 	started := time.Now()
-	if output, err := exec.Command("tlsstream", args...).CombinedOutput(); err != nil {
+	if output, err := getCommand(args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	usual := time.Since(started)
@@ -186,7 +196,7 @@ func TestGetOfPairKilledAtRandomPoints(t *testing.T) {
 	last := ""
 	for range runs {
 		repo.Swap()
-		cmd := exec.Command("tlsstream", args...)
+		cmd := getCommand(args...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +225,7 @@ func TestGetOfPairKilledAtRandomPoints(t *testing.T) {
 	if killed == 0 {
 		t.Error("nothing was killed")
 	}
-	if output, err := exec.Command("tlsstream", args...).CombinedOutput(); err != nil {
+	if output, err := getCommand(args...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	wantFiles(t, folder, "repomd.xml", "repomd.xml.asc")
@@ -228,7 +238,7 @@ func TestGetInterrupted(t *testing.T) {
 	ca := getCAFile(t)
 	name := filepath.Join(t.TempDir(), "file")
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		cmd := exec.Command("tlsstream", "get", "--cacert", ca, "--output", name, address)
+		cmd := getCommand("--cacert", ca, "--output", name, address)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		started := make(chan struct{})

@@ -39,6 +39,7 @@ func TestGetScripts(t *testing.T) {
 			server.TLS = getCA.ServerConfig()
 			server.StartTLS()
 			env.Defer(server.Close)
+			env.Setenv("GORACE", noExitDelay)
 			env.Setenv("CA", ca)
 			env.Setenv("ENDINGS", "https://localhost:"+endings.Port)
 			env.Setenv("SERVER", server.URL)

@@ -88,7 +88,6 @@ func TestFaultsOfServers(t *testing.T) {
 		words   string
 	}{
 		"closed port":      {"https://" + closed.Addr().String() + "/file", get.Unreachable, "cannot connect: dial tcp"},
-		"unknown host":     {"https://no-such-host.invalid/file", get.Unreachable, "no-such-host.invalid"},
 		"plain text":       {raw(t, nil, func(c net.Conn) { io.WriteString(c, "220 welcome\r\n"); untilGone(c) }), get.Handshake, "does not speak TLS"},
 		"hangs":            {raw(t, nil, untilGone), get.TimedOut, "the deadline passed while waiting for the server's ServerHello"},
 		"another name":     {raw(t, expired, func(c net.Conn) { c.(*tls.Conn).Handshake() }), get.Handshake, "another name"},

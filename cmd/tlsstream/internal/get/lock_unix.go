@@ -3,6 +3,7 @@
 package get
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -11,15 +12,22 @@ import (
 // renamesOpen tells whether a file that is open can be renamed, so that the lock on it lasts until it has its name.
 const renamesOpen = true
 
-// tryLock locks the open file, against other processes too, until it is closed. It is an error if somebody else has it.
-func tryLock(file *os.File) error { return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+// tryLock locks the open file, against other processes too, until it is closed, and reports whether that is possible. File
+// systems that know no locks, as some on the network, are no reason to download nothing.
+func tryLock(file *os.File) bool {
+	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK
+}
 
-// syncFolder makes the names in a folder safe.
+// syncFolder makes the names in a folder safe, where the file system can.
 func syncFolder(name string) error {
 	folder, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
-	return folder.Sync()
+	err = folder.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	return err
 }

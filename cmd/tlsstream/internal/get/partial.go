@@ -57,9 +57,9 @@ func openPartial(target string, from *url.URL) (*partial, error) {
 		if err != nil {
 			return nil, local(err)
 		}
-		if err := tryLock(file); err != nil {
+		if !tryLock(file) {
 			file.Close()
-			return nil, &Error{Local, fmt.Sprintf("%s is in use: %v", name, err), "wait for the other download, or choose another name with --output", err}
+			return nil, &Error{Local, name + " is in use by another download", "wait for it, or choose another name with --output", nil}
 		}
 		mine, err := file.Stat()
 		current, err2 := os.Stat(name)
