@@ -235,3 +235,48 @@ func startNginx(t *testing.T, folder string) string {
 	startProgram(t, exec.Command(nginx, "-p", folder, "-c", conf), regexp.MustCompile(`using the "(epoll|kqueue|poll|select)" event method`))
 	return port
 }
+
+// What GnuPG signs and exports is what this program verifies and reads.
+func TestGetVerifiesGnuPG(t *testing.T) {
+	gpg := needProgram(t, "gpg")
+	home, err := os.MkdirTemp("", "gpg") // t.TempDir is too long for the socket of its agent
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	in := func(name string) string { return filepath.Join(folder, name) }
+	sign := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command(gpg, append([]string{"--homedir", home, "--batch", "--quiet", "--passphrase", ""}, args...)...)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, output)
+		}
+	}
+	t.Cleanup(func() {
+		exec.Command("gpgconf", "--homedir", home, "--kill", "gpg-agent").Run()
+		os.RemoveAll(home)
+	})
+	ca, _, _, err := getCA.WriteFiles(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(in("repomd.xml"), []byte("<repomd/>\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sign("--quick-generate-key", "release <release@example.com>", "rsa3072", "sign", "never")
+	sign("--armor", "--detach-sign", in("repomd.xml"))
+	sign("--detach-sign", in("repomd.xml"))
+	sign("--output", in("keys.asc"), "--armor", "--export")
+	sign("--output", in("keys.gpg"), "--export")
+
+	address := "https://localhost:" + startOpenSSL(t, folder)
+	for _, c := range []struct{ keyring, signature string }{{"keys.asc", "repomd.xml.asc"}, {"keys.gpg", "repomd.xml.sig"}} {
+		target := t.TempDir()
+		status, stdout, stderr := getProgram(t, "--cacert", ca, "--keyring", in(c.keyring), "--output", filepath.Join(target, "repomd.xml"),
+			"--signature", address+"/"+c.signature, address+"/repomd.xml")
+		if status != 0 || !strings.Contains(stdout, "a good signature of release <release@example.com>") {
+			t.Errorf("exit status %d\n%s%s", status, stdout, stderr)
+		}
+		wantFiles(t, target, "repomd.xml", c.signature)
+	}
+}
