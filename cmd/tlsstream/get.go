@@ -34,7 +34,7 @@ With --signature and --keyring, a detached OpenPGP signature (armored or binary)
 too, and kept beside the file. If the two do not match, as when a repository is changed between
 the two requests or a cache has an old one of them, both are asked for again, at most %d times in
 all: with Cache-Control: no-cache, then with a query parameter made of Last-Modified, which caches
-have not seen. Either both get their names or neither does.
+have not seen. A file and a signature that do not match never stand beside each other.
 
 The server speaks HTTP/1.1 over TLS 1.2 or 1.3. Proxies of the environment are not used.
 

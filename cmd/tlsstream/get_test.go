@@ -136,7 +136,7 @@ func TestGetToldByEveryEnding(t *testing.T) {
 				name := filepath.Join(folder, "file")
 				args := []string{"--cacert", ca, "--output", name, s.URL(framing, ending)}
 				if ending == gettest.Silent {
-					args = append([]string{"--timeout", "500ms"}, args...)
+					args = append([]string{"--timeout", "2s"}, args...)
 				}
 				status, stdout, stderr := getProgram(t, args...)
 				if status != want.status {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/get"
+	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/get/gettest"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
@@ -109,7 +110,7 @@ func TestFaultsOfServers(t *testing.T) {
 			t.Parallel()
 			config := configFor(t, test.address, t.TempDir())
 			if test.kind == get.TimedOut {
-				config.Timeout = 300 * time.Millisecond
+				config.Timeout = time.Second
 			}
 			wantFailure(t, config, test.kind, test.words)
 			if left, _ := filepath.Glob(config.Output + "*"); left != nil {
@@ -195,9 +196,9 @@ func TestLimits(t *testing.T) {
 
 // The timeout is for each wait, not for their sum.
 func TestTimeoutIsForEachWait(t *testing.T) {
-	const timeout = 400 * time.Millisecond
+	const timeout = time.Second
 	slow := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for range 8 {
+		for range 6 {
 			io.WriteString(w, "x")
 			w.(http.Flusher).Flush()
 			time.Sleep(timeout / 4) // a slow server
@@ -247,6 +248,19 @@ func TestLocalFaults(t *testing.T) {
 				t.Errorf("%v, %v", result.Kind, err)
 			}
 		})
+	}
+}
+
+// What is in the way of the signature stays.
+func TestFolderInTheWayOfTheSignature(t *testing.T) {
+	folder := t.TempDir()
+	inTheWay := filepath.Join(folder, "repomd.xml.asc")
+	if err := os.Mkdir(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, pairConfig(t, serve(t, &gettest.Repo{Signer: signer}), folder), get.Local, "is not a file")
+	if info, err := os.Stat(inTheWay); err != nil || !info.IsDir() {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 

@@ -79,6 +79,9 @@ func (p *pair) fetch(ctx context.Context) error {
 	}
 	p.name = filepath.Join(filepath.Dir(p.Output), name)
 	p.result.Pair = &Pair{File: p.name}
+	if info, err := os.Lstat(p.name); err == nil && !info.Mode().IsRegular() {
+		return &Error{Local, fmt.Sprintf("%s is not a file", p.name), "choose another folder with --output", nil}
+	}
 	var mismatch *Error
 	for i, r := range rounds {
 		if i > 0 {
