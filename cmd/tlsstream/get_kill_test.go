@@ -94,7 +94,7 @@ func TestGetKilledAtRandomPoints(t *testing.T) {
 	const (
 		files = 25
 		kills = 3 // of each file
-		size  = 12 << 20
+		size  = 20 << 20
 	)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -106,15 +106,24 @@ func TestGetKilledAtRandomPoints(t *testing.T) {
 	server := serveGet(t, k)
 	ca := getCAFile(t)
 
+	var name string
+	command := func() (*exec.Cmd, *bytes.Buffer) {
+		var output bytes.Buffer
+		cmd := getCommand("--cacert", ca, "--output", name, server+"/file")
+		cmd.Stdout, cmd.Stderr = &output, &output
+		return cmd, &output
+	}
+	name = filepath.Join(t.TempDir(), "file")
+	k.set(-1, nil)
+	begun := time.Now()
+	if cmd, output := command(); cmd.Run() != nil {
+		t.Fatal(output)
+	}
+	usual := time.Since(begun)
+
 	killed, resumed := 0, 0
 	for i := range files {
-		name := filepath.Join(t.TempDir(), "file")
-		command := func() (*exec.Cmd, *bytes.Buffer) {
-			var output bytes.Buffer
-			cmd := getCommand("--cacert", ca, "--output", name, server+"/file")
-			cmd.Stdout, cmd.Stderr = &output, &output
-			return cmd, &output
-		}
+		name = filepath.Join(t.TempDir(), "file")
 		whole := false
 		for range kills {
 			cmd, _ := command()
@@ -125,7 +134,7 @@ func TestGetKilledAtRandomPoints(t *testing.T) {
 			}
 			if random.IntN(4) == 0 {
 				k.set(-1, nil) // at any time, the last steps included
-				time.AfterFunc(time.Duration(random.IntN(200))*time.Millisecond, func() { kill(nil) })
+				time.AfterFunc(time.Duration(random.Int64N(int64(usual))), func() { kill(nil) })
 			} else {
 				k.set(random.IntN(size-syncedOf(name)), kill)
 			}
