@@ -3,6 +3,7 @@
 //	tlsstream torture              make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream torture list         name the scenarios, networks and stacks
 //	tlsstream torture replay ID    play one case again that torture has printed
+//	tlsstream probe HOST:PORT      tell whether a server is safe for clients that only write
 //	tlsstream version              print the version
 //
 // Each command has a --help, which describes its JSON too. The exit status is 0 for success, 1 for wrong usage or an
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newTortureCommand(), newVersionCommand())
+	root.AddCommand(newTortureCommand(), newProbeCommand(), newVersionCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
