@@ -25,7 +25,8 @@ Five short connections, one after the other, see how many tickets the server sen
 and when; how it answers KeyUpdate(update_requested); how it ends its stream; what it
 does when a client's stream breaks off; and whether a ticket resumes. Nothing is sent
 but a request of the protocol; --send gives another one. With --starttls ftp it is the
-control connection that is watched; data connections mostly do the same.
+control connection that is watched, not those for data (ProFTPD's, for one, do the
+same).
 
 Exit status:
 %s

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -222,5 +223,17 @@ func TestEachProbeClassHasAnExitStatusOfItsOwn(t *testing.T) {
 			t.Errorf("%v has exit status %d, as %v has", e.class, e.status, other)
 		}
 		taken[e.status] = e.class
+	}
+}
+
+func TestInterruptedProbeHasItsStatus(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	if status := run(ctx, []string{"probe", "--json", "127.0.0.1:9"}, &stdout, &stderr); status != exitInterrupted {
+		t.Errorf("exit status %d, want %d", status, exitInterrupted)
+	}
+	if stdout.Len() > 0 || stderr.String() != "tlsstream: interrupted (connecting)\n" {
+		t.Errorf("printed %q, %q", &stdout, &stderr)
 	}
 }

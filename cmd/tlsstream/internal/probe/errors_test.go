@@ -58,7 +58,7 @@ func TestServersThatCannotBeProbed(t *testing.T) {
 		{"another name, Chrome", tlsServer(func(*tls.Config) {}), Options{ServerName: "other.example", Fingerprint: "chrome"}, BadCertificate, "server", stageHandshake, "not other.example", "--insecure"},
 		{"another authority", tlsServer(func(c *tls.Config) { c.Certificates = otherCA.ServerConfig().Certificates }), Options{}, BadCertificate, "server", stageHandshake, "unknown authority", "--ca"},
 		{"no protocol in common", tlsServer(func(c *tls.Config) { c.NextProtos = []string{"syslog"} }), Options{}, NotTLS, "server", stageHandshake, "no application protocol", "--alpn"},
-		{"a client certificate that is missing", tlsServer(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), Options{}, NotTLS, "server", stageWatch, "certificate required", "--client-cert"},
+		{"a client certificate that is missing", tlsServer(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), Options{}, NotTLS, "server", stageWatch, "certificate_required", "--client-cert"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"os"
@@ -19,7 +20,11 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A probe waits nearly all of its time, whatever the number of processors.
+	flag.Set("test.parallel", "8")
+	goleak.VerifyTestMain(m)
+}
 
 // testTimeout bounds what a test waits for. It is reached only if something hangs, so it is generous: the machine may
 // be busy.

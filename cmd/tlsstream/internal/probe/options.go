@@ -79,7 +79,7 @@ func (o *Options) complete() error {
 		return &OptionError{"a time is negative", "choose one such as 500ms or 20s"}
 	}
 	if o.Send == nil {
-		o.Send = firstBytes(o.StartTLS, host)
+		o.Send = firstBytes(o.StartTLS, o.ServerName, port)
 	}
 	return nil
 }

@@ -73,8 +73,7 @@ func (s *script) dial() (net.Conn, error) {
 	conn.SetDeadline(s.deadline)
 	if p := protocolOf(s.options.StartTLS); p != nil {
 		s.stage = stagePreamble
-		host, _, _ := net.SplitHostPort(s.options.Address)
-		c := &plain{ReadWriter: conn, host: host}
+		c := &plain{ReadWriter: conn, host: s.options.ServerName}
 		err := p.preamble(c)
 		s.greeting = c.said
 		if err != nil {

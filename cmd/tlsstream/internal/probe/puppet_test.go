@@ -94,7 +94,7 @@ func TestPuppetServers(t *testing.T) {
 			}
 		}, func(t *testing.T, r *Report) {
 			equal(t, Refused, r.KeyUpdate.Answer)
-			equal(t, "alert unexpected message", r.KeyUpdate.Note)
+			equal(t, "fatal alert (unexpected_message)", r.KeyUpdate.Note)
 			equal(t, Unsafe, r.Verdicts[0].Verdict)
 		}},
 		{"a ticket larger than small buffers", func(p *puppet) {
@@ -124,6 +124,19 @@ func TestPuppetServers(t *testing.T) {
 			equal(t, Deferred, r.KeyUpdate.Answer)
 			equal(t, Safe, r.Safety())
 		}},
+		{"a ticket and an answer for the first bytes, and nothing else", func(p *puppet) {
+			if p.until(data) {
+				p.sendTicket(100)
+				p.send(recordHandshake, []byte{messageKeyUpdate, 0, 0, 1, 0})
+				p.out.Update()
+			}
+			p.until(fin)
+		}, func(t *testing.T, r *Report) {
+			equal(t, AfterBytes, r.Tickets.When)
+			equal(t, 1, r.Tickets.UnaskedCount)
+			equal(t, AtOnce, r.KeyUpdate.Answer)
+			equal(t, Unsafe, r.Verdicts[0].Verdict)
+		}},
 		{"a response that ends with FIN", func(p *puppet) {
 			if p.until(data) {
 				p.sendData([]byte("HTTP/1.0 200 OK\r\n\r\nhello"))
@@ -132,6 +145,7 @@ func TestPuppetServers(t *testing.T) {
 			equal(t, EndReport{Ending: EndFIN, After: AfterBytes}, r.End)
 			equal(t, Unsafe, r.Verdicts[2].Verdict)
 			equal(t, Safe, r.Verdicts[0].Verdict)
+			equal(t, []string{endProperly, proxy}, r.Remedies)
 		}},
 		{"a stream that stays open", func(p *puppet) {
 			p.until(fin)

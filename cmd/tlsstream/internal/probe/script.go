@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
 // watchTickets is the first connection. Its errors end the probe.
@@ -63,20 +65,24 @@ func (w *ticketWatch) phase(moment Moment, act func() error) error {
 	if err != nil {
 		return err
 	}
+	isData := func(e event) bool { return e.kind == data }
+	// Tickets that answer our bytes and come without any of the server's are its own idea, too.
+	alone := moment.unasked() || moment == AfterBytes && !slices.ContainsFunc(events, isData)
 	tickets := &w.report.Tickets
 	for i, e := range events {
 		switch e.kind {
 		case ticket:
 			m := moment
-			if m.unasked() && carried(events, i) {
-				m = WithData
+			unasked := alone
+			if unasked && carried(events, i) {
+				m, unasked = WithData, false
 			}
 			if tickets.Count == 0 {
 				tickets.When = m
 			}
 			tickets.Count++
 			tickets.Bytes += e.wire
-			if m.unasked() {
+			if unasked {
 				tickets.UnaskedCount++
 				tickets.UnaskedBytes += e.wire
 			}
@@ -119,7 +125,7 @@ func ended(events []event) (Ending, string) {
 		case closeNotify:
 			return EndCloseNotify, ""
 		case otherAlert:
-			return EndAlert, tls.AlertError(e.alert).Error()[len("tls: "):]
+			return EndAlert, tlsstream.Alert(e.alert).String()
 		case fin:
 			return EndFIN, ""
 		case reset:
@@ -137,6 +143,9 @@ func milliseconds(d time.Duration) float64 {
 func (s *script) watchKeyUpdate() {
 	report := &s.report.KeyUpdate
 	if err := s.keyUpdate(report); err != nil {
+		if _, ok := errors.AsType[*Error](err); !ok {
+			err = s.watchError(err)
+		}
 		report.Answer, report.Note = Untold, err.Error()
 	}
 }
@@ -168,7 +177,7 @@ func (s *script) keyUpdate(report *KeyUpdateReport) error {
 		return nil
 	}
 	if ending, alert := ended(events); ending != "" {
-		report.Answer, report.Note = Refused, string(ending)+" "+alert
+		report.Answer, report.Note = Refused, ending.describe(alert)
 		return nil
 	}
 	if err := p.sendData(s.options.Send); err != nil {
@@ -179,10 +188,14 @@ func (s *script) keyUpdate(report *KeyUpdateReport) error {
 		return err
 	}
 	events = append(events, more...)
+	wrote := slices.ContainsFunc(events, func(e event) bool { return e.kind == data })
+	i := slices.IndexFunc(events, isAnswer)
 	switch {
-	case slices.ContainsFunc(events, isAnswer):
+	case i >= 0 && wrote:
 		report.Answer = Deferred
-	case slices.ContainsFunc(events, func(e event) bool { return e.kind == data }):
+	case i >= 0: // our bytes brought it about, and nothing that the server had to write
+		report.Answer, report.Milliseconds = AtOnce, milliseconds(events[i].at.Sub(start))
+	case wrote:
 		report.Answer = NotAtAll
 	default:
 		report.Answer = Unanswered

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 )
 
@@ -52,11 +53,11 @@ func protocolOf(name string) *protocol {
 }
 
 // firstBytes is what a client of the protocol might send first; HTTP/1.1 if none is named.
-func firstBytes(name, host string) []byte {
+func firstBytes(name, host, port string) []byte {
 	if p := protocolOf(name); p != nil {
 		return []byte(p.first(host))
 	}
-	return fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\nUser-Agent: tlsstream-probe\r\nConnection: close\r\n\r\n", host)
+	return fmt.Appendf(nil, "GET / HTTP/1.1\r\nHost: %s\r\nUser-Agent: tlsstream-probe\r\nConnection: close\r\n\r\n", net.JoinHostPort(host, port))
 }
 
 // plain is the conversation before TLS.

@@ -19,7 +19,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	line := func(label, text string) {
 		page.WriteString(wrap(fmt.Sprintf("%-*s", labelWidth, label), text))
 	}
-	page.WriteString(wrap("", r.head()))
+	page.WriteString(r.head())
 	page.WriteByte('\n')
 	line("session tickets", r.Tickets.String())
 	line("KeyUpdate", r.KeyUpdate.String())
@@ -56,21 +56,22 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func (r *Report) head() string {
-	parts := []string{r.TLS.Version, r.TLS.CipherSuite}
-	if r.TLS.ALPN != "" {
-		parts = append(parts, r.TLS.ALPN)
+	var whom []string
+	if r.Software != "" {
+		whom = append(whom, r.Software)
 	}
 	if r.StartTLS != "" {
-		parts = append(parts, "STARTTLS "+r.StartTLS)
+		whom = append(whom, "STARTTLS "+r.StartTLS)
 	}
-	if r.Software != "" {
-		parts = append(parts, r.Software)
+	whom = append(whom, "seen as "+r.Fingerprint)
+	what := []string{r.TLS.Version, r.TLS.CipherSuite}
+	if r.TLS.ALPN != "" {
+		what = append(what, r.TLS.ALPN)
 	}
-	parts = append(parts, "seen as "+r.Fingerprint)
 	if !r.TLS.Verified {
-		parts = append(parts, "certificate not verified")
+		what = append(what, "certificate not verified")
 	}
-	return r.Address + ": " + strings.Join(parts, ", ")
+	return wrap("", fmt.Sprintf("%s (%s)", r.Address, strings.Join(whom, ", "))) + wrap("", strings.Join(what, ", "))
 }
 
 var moments = map[Moment]string{
