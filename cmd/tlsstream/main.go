@@ -7,9 +7,10 @@
 //	tlsstream version              print the version
 //
 // Each command has a --help, which describes its JSON too. The exit status is 0 for success, 1 for wrong usage or an
-// internal error, and 130 after an interrupt. probe has 2 for an unsafe server, and 3 to 8 (see its --help). torture and replay have one more for each class of verdict: 2 silent loss,
+// internal error, and 130 after an interrupt. torture and replay have one more for each class of verdict: 2 silent loss,
 // 3 deadlock, 5 corrupted, 6 reordered, 7 lost, 8 hung close, 9 wrong error, 10 leaked goroutine, 11 slow; and torture has
-// 4 for a control that did not fail where it must.
+// 4 for a control that did not fail where it must. probe has 2 for an unsafe server, and 3 to 8 for those of which it
+// cannot tell.
 package main
 
 // The rules of this program:

@@ -26,6 +26,8 @@ const (
 const (
 	// maxPhaseBytes is how much one phase reads of a server that goes on sending.
 	maxPhaseBytes = 1 << 20
+	// maxSilences is how many times the silence that ends a phase it takes at most, for a server that is never silent.
+	maxSilences = 4
 	// maxMessage is the longest NewSessionTicket there can be: 65,535 bytes of ticket, as many of extensions, and more.
 	maxMessage = 1 << 18
 	// maxBanner is how much application data is kept, to find the name of the software.
@@ -96,11 +98,12 @@ func (p *peer) sendCloseNotify() error {
 	return p.send(recordAlert, []byte{alertWarning, alertCloseNotify})
 }
 
-// watch returns what comes until the server has been silent for so long, or its stream ends, or the deadline is near.
-// The error is for what no TLS server sends.
+// watch returns what comes until the server has been silent for so long, or its stream ends, or it has sent enough. The
+// error is for what no TLS server sends, and for the deadline.
 func (p *peer) watch(silence time.Duration, deadline time.Time) ([]event, error) {
 	var events []event
-	for total := 0; !p.ended && total < maxPhaseBytes; {
+	last := time.Now().Add(maxSilences * silence)
+	for total := 0; !p.ended && total < maxPhaseBytes && time.Now().Before(last); {
 		until := time.Now().Add(silence)
 		if until.After(deadline) {
 			until = deadline

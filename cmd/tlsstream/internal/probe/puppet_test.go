@@ -169,6 +169,24 @@ func TestPuppetServers(t *testing.T) {
 	}
 }
 
+// A server that is never silent for as long as the probe waits.
+func TestServerThatIsNeverSilent(t *testing.T) {
+	const wait = 100 * time.Millisecond
+	address := servePuppet(t, func(p *puppet) {
+		tick := time.NewTicker(wait / 10)
+		defer tick.Stop()
+		for p.sendData([]byte("tick")) == nil {
+			<-tick.C
+		}
+	})
+	r, err := Run(t.Context(), Options{Address: address, Roots: testCA.Pool(), Wait: wait, Timeout: testTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, NotAtAll, r.KeyUpdate.Answer)
+	equal(t, Safe, r.Safety())
+}
+
 // What TLS forbids ends the probe, and nothing in it grows without bound.
 func TestPuppetServersThatBreakTLS(t *testing.T) {
 	for _, test := range []struct {

@@ -9,7 +9,7 @@ import (
 type product struct {
 	name    string
 	mark    string // in a banner, a header or a page, in lower case
-	tickets string // what keeps it from sending tickets unasked; tested with the real one
+	tickets string // what keeps it from sending tickets unasked; tried with the real one
 }
 
 // NumTickets is a command of SSL_CONF_cmd, so each server on OpenSSL (1.1.1 or newer) that loads openssl.cnf takes it.
@@ -24,7 +24,7 @@ var products = []product{
 	{"nginx", "server: nginx", "nginx: ssl_conf_command NumTickets 0; (ssl_session_tickets off only makes them smaller)"},
 	{"ProFTPD", "proftpd", "ProFTPD: " + inFile + "; TLSSessionTickets off changes nothing"},
 	{"vsFTPd", "vsftpd", "vsFTPd: " + inFile},
-	{"Pure-FTPd", "pure-ftpd", "Pure-FTPd: " + inFile},
+	{"Pure-FTPd", "pure-ftpd", ""}, // it sends none
 	{"openssl s_server", "s_server ", "openssl s_server: -num_tickets 0"},
 	{"gnutls-serv", "gnutls", "gnutls-serv: --noticket; GnuTLS in code: GNUTLS_NO_TICKETS in gnutls_init"},
 }
@@ -66,7 +66,7 @@ func remedies(r *Report) []string {
 	switch {
 	case replies:
 		list = append(list, goReplies)
-	case tickets && i >= 0:
+	case tickets && i >= 0 && products[i].tickets != "":
 		list = append(list, products[i].tickets)
 	case tickets && r.Tickets.When == FirstFlight: // nobody else is known to
 		list = append(list, goTickets)
