@@ -22,8 +22,8 @@ const (
 
 var products = []product{
 	{"nginx", "server: nginx", "nginx: ssl_conf_command NumTickets 0; (ssl_session_tickets off only makes them smaller)"},
-	{"ProFTPD", "proftpd", "ProFTPD: " + inFile + "; TLSSessionTickets off changes nothing"},
-	{"vsFTPd", "vsftpd", "vsFTPd: " + inFile},
+	{"ProFTPD", "proftpd", "ProFTPD: " + inFile + ", and, since nothing resumes then, TLSOptions NoSessionReuseRequired; or TLSProtocol TLSv1.2; TLSSessionTickets off changes nothing"},
+	{"vsFTPd", "vsftpd", "vsFTPd: " + inFile + ", and, since nothing resumes then, require_ssl_reuse=NO"},
 	{"Pure-FTPd", "pure-ftpd", ""}, // it sends none
 	{"openssl s_server", "s_server ", "openssl s_server: -num_tickets 0"},
 	{"gnutls-serv", "gnutls", "gnutls-serv: --noticket; GnuTLS in code: GNUTLS_NO_TICKETS in gnutls_init"},

@@ -50,6 +50,9 @@ func (want truth) check(t *testing.T, r *Report) {
 	if unsafe := r.Safety() == Unsafe; unsafe != (len(r.Remedies) > 0) {
 		t.Errorf("safety %v, and remedies %q", r.Safety(), r.Remedies)
 	}
+	if len(r.Remedies) > 0 && r.KeyUpdate.Answer == Deferred && !strings.HasPrefix(r.Remedies[0], r.Software) {
+		t.Errorf("remedies %q for %s", r.Remedies, r.Software)
+	}
 	var text strings.Builder
 	if err := r.WriteText(&text); err != nil {
 		t.Error(err)
