@@ -65,12 +65,18 @@ type program struct {
 	env    []string // in addition
 
 	openssl string // written to %DIR%/openssl.cnf
+	module  string // a file that the program needs, if that is in another package
 }
 
 // start runs the program until the test ends, and returns its address when it listens.
 func (p program) start(t *testing.T) string {
 	t.Helper()
 	path := need(t, p.name)
+	if p.module != "" {
+		if _, err := os.Stat(p.module); err != nil {
+			missing(t, err)
+		}
+	}
 	dir := t.TempDir()
 	_, cert, key, err := testCA.WriteFiles(dir)
 	if err != nil {

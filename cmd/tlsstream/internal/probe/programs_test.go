@@ -65,7 +65,7 @@ key = %KEY%
 }
 
 func proftpd(line string) program {
-	return program{name: "proftpd", args: []string{"--nodaemon", "--quiet", "--config", "%DIR%/config"}, config: `
+	return program{name: "proftpd", module: "/usr/lib/proftpd/mod_tls.so", args: []string{"--nodaemon", "--quiet", "--config", "%DIR%/config"}, config: `
 ServerName probed
 ServerType standalone
 DefaultAddress 127.0.0.1
