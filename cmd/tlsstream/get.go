@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +61,7 @@ type getFlags struct {
 	output    string
 	signature string
 	keyring   string
-	cacert    string
+	ca        string
 	insecure  bool
 	timeout   time.Duration
 	maxTime   time.Duration
@@ -98,7 +97,7 @@ func newGetCommand() *cobra.Command {
 	f.StringVarP(&flags.output, "output", "o", "", "name of the file (default the last part of the URL)")
 	f.StringVar(&flags.signature, "signature", "", "URL of the detached signature; needs --keyring")
 	f.StringVar(&flags.keyring, "keyring", "", "file with the OpenPGP public keys that may have signed, armored or not")
-	f.StringVar(&flags.cacert, "cacert", "", "file with the PEM certificates to trust, in place of the system's")
+	f.StringVar(&flags.ca, "ca", "", "file with the PEM certificates to trust, in place of the system's")
 	f.BoolVar(&flags.insecure, "insecure", false, "trust any certificate: anybody in between can send what they like")
 	f.DurationVar(&flags.timeout, "timeout", 30*time.Second, "longest wait for a connection, and for each piece of a response")
 	f.DurationVar(&flags.maxTime, "max-time", 0, "longest time for all of it (default no limit)")
@@ -127,8 +126,8 @@ func (flags *getFlags) config(address string) (config get.Config, err error) {
 	switch {
 	case (flags.signature == "") != (flags.keyring == ""):
 		return config, &usageError{"--signature and --keyring go together", "give both, or neither"}
-	case flags.insecure && flags.cacert != "":
-		return config, &usageError{"--insecure trusts everybody, and --cacert a few", "give one of them"}
+	case flags.insecure && flags.ca != "":
+		return config, &usageError{"--insecure trusts everybody, and --ca a few", "give one of them"}
 	case flags.timeout <= 0:
 		return config, &usageError{fmt.Sprintf("--timeout %v is not more than nothing", flags.timeout), "choose a time such as 30s"}
 	case flags.maxTime < 0:
@@ -140,8 +139,8 @@ func (flags *getFlags) config(address string) (config get.Config, err error) {
 		}
 	}
 	config.TLS = &tls.Config{InsecureSkipVerify: flags.insecure}
-	if flags.cacert != "" {
-		if config.TLS.RootCAs, err = readPool(flags.cacert); err != nil {
+	if flags.ca != "" {
+		if config.TLS.RootCAs, err = readPool("--ca", flags.ca); err != nil {
 			return config, err
 		}
 	}
@@ -184,18 +183,6 @@ func (flags *getFlags) readSigning(config *get.Config) error {
 		return &usageError{fmt.Sprintf("%s has no OpenPGP public keys: %v", flags.keyring, err), `"gpg --export --armor NAME" writes them`}
 	}
 	return nil
-}
-
-func readPool(name string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, &usageError{fmt.Sprintf("cannot read the certificates: %v", err), "give --cacert a PEM file"}
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, &usageError{fmt.Sprintf("%s has no certificates", name), "give --cacert a PEM file"}
-	}
-	return pool, nil
 }
 
 func runGet(cmd *cobra.Command, config get.Config, flags *getFlags) error {

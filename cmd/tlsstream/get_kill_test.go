@@ -109,7 +109,7 @@ func TestGetKilledAtRandomPoints(t *testing.T) {
 	var name string
 	command := func() (*exec.Cmd, *bytes.Buffer) {
 		var output bytes.Buffer
-		cmd := getCommand("--cacert", ca, "--output", name, server+"/file")
+		cmd := getCommand("--ca", ca, "--output", name, server+"/file")
 		cmd.Stdout, cmd.Stderr = &output, &output
 		return cmd, &output
 	}
@@ -194,7 +194,7 @@ func TestGetOfPairKilledAtRandomPoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(folder, "repomd.xml")
-	args := []string{"--cacert", ca, "--output", name, "--keyring", keyring,
+	args := []string{"--ca", ca, "--output", name, "--keyring", keyring,
 		"--signature", server + gettest.SignaturePath, server + gettest.FilePath}
 	started := time.Now()
 	if output, err := getCommand(args...).CombinedOutput(); err != nil {
@@ -247,7 +247,7 @@ func TestGetInterrupted(t *testing.T) {
 	ca := getCAFile(t)
 	name := filepath.Join(t.TempDir(), "file")
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		cmd := getCommand("--cacert", ca, "--output", name, address)
+		cmd := getCommand("--ca", ca, "--output", name, address)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		started := make(chan struct{})
@@ -271,7 +271,7 @@ func TestGetInterrupted(t *testing.T) {
 	}
 	safe := syncedOf(name)
 	k.set(-1, nil)
-	if status, _, stderr := getProgram(t, "--cacert", ca, "--output", name, address); status != 0 {
+	if status, _, stderr := getProgram(t, "--ca", ca, "--output", name, address); status != 0 {
 		t.Fatalf("exit status %d\n%s", status, stderr)
 	}
 	wantContent(t, name, string(k.content))

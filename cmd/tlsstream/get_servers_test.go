@@ -50,7 +50,7 @@ func TestGetFromRealServers(t *testing.T) {
 			target := t.TempDir()
 			name := filepath.Join(target, "file")
 
-			status, stdout, stderr := getProgram(t, "--json", "--cacert", ca, "--output", name, address)
+			status, stdout, stderr := getProgram(t, "--json", "--ca", ca, "--output", name, address)
 			if status != 0 || !strings.Contains(stdout, fmt.Sprintf(`"ending": %q`, server.ending)) {
 				t.Fatalf("exit status %d\n%s%s", status, stdout, stderr)
 			}
@@ -60,14 +60,14 @@ func TestGetFromRealServers(t *testing.T) {
 			// Behind a relay that cuts the connection in the middle.
 			relayed := "https://localhost:" + startCutter(t, strings.Split(strings.TrimPrefix(address, "https://"), "/")[0]) + "/file.txt"
 			name = filepath.Join(target, "relayed")
-			status, _, stderr = getProgram(t, "--cacert", ca, "--output", name, relayed)
+			status, _, stderr = getProgram(t, "--ca", ca, "--output", name, relayed)
 			if status != 5 || !strings.Contains(stderr, "the stream was cut after ") {
 				t.Errorf("exit status %d\n%s", status, stderr)
 			}
 			if _, err := os.Stat(name); err == nil {
 				t.Error("a part of the file has its name")
 			}
-			status, stdout, stderr = getProgram(t, "--json", "--cacert", ca, "--output", name, relayed)
+			status, stdout, stderr = getProgram(t, "--json", "--ca", ca, "--output", name, relayed)
 			if status != 0 {
 				t.Fatalf("exit status %d\n%s", status, stderr)
 			}
@@ -75,7 +75,7 @@ func TestGetFromRealServers(t *testing.T) {
 			if resumed := !strings.Contains(stdout, `"resumed_at": 0,`); resumed != server.resumes {
 				t.Errorf("resumed: %v, want %v\n%s", resumed, server.resumes, stderr)
 			}
-			status, _, stderr = getProgram(t, "--cacert", ca, "--output", name+"2", address+".none")
+			status, _, stderr = getProgram(t, "--ca", ca, "--output", name+"2", address+".none")
 			if status != 4 && server.ending != "close-notify" { // s_server has no statuses
 				t.Errorf("a file that is not there: exit status %d\n%s", status, stderr)
 			}
@@ -272,7 +272,7 @@ func TestGetVerifiesGnuPG(t *testing.T) {
 	address := "https://localhost:" + startOpenSSL(t, folder)
 	for _, c := range []struct{ keyring, signature string }{{"keys.asc", "repomd.xml.asc"}, {"keys.gpg", "repomd.xml.sig"}} {
 		target := t.TempDir()
-		status, stdout, stderr := getProgram(t, "--cacert", ca, "--keyring", in(c.keyring), "--output", filepath.Join(target, "repomd.xml"),
+		status, stdout, stderr := getProgram(t, "--ca", ca, "--keyring", in(c.keyring), "--output", filepath.Join(target, "repomd.xml"),
 			"--signature", address+"/"+c.signature, address+"/repomd.xml")
 		if status != 0 || !strings.Contains(stdout, "a good signature of release <release@example.com>") {
 			t.Errorf("exit status %d\n%s%s", status, stdout, stderr)

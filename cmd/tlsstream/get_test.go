@@ -134,7 +134,7 @@ func TestGetToldByEveryEnding(t *testing.T) {
 				}
 				folder := t.TempDir()
 				name := filepath.Join(folder, "file")
-				args := []string{"--cacert", ca, "--output", name, s.URL(framing, ending)}
+				args := []string{"--ca", ca, "--output", name, s.URL(framing, ending)}
 				if ending == gettest.Silent {
 					args = append([]string{"--timeout", "2s"}, args...)
 				}
@@ -234,7 +234,7 @@ func TestGetDocumentIsAsDocumented(t *testing.T) {
 			Hint:  "nothing was kept; the same command starts again"},
 	} {
 		want.Version, want.File, want.Signature = getFormat, name, null
-		status, stdout, _ := getProgram(t, "--json", "--cacert", ca, "--output", name, want.URL)
+		status, stdout, _ := getProgram(t, "--json", "--ca", ca, "--output", name, want.URL)
 		if status != want.ExitStatus {
 			t.Errorf("%s: exit status %d", want.URL, status)
 		}

@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 			"end":       end,
 			"await":     await,
 			"terminate": runAndTerminate,
+			"probed":    startForScript,
 		},
 		Condition: has,
 	})

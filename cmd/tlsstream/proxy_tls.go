@@ -2,11 +2,9 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/cert"
@@ -89,16 +87,4 @@ func parsePin(text string) (tlsstream.Pin, error) {
 		text = "sha256/" + rest
 	}
 	return tlsstream.ParsePin(text)
-}
-
-func readPool(flag, file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, &usageError{fmt.Sprintf("cannot read %s: %v", flag, err), "it wants a PEM file of certificates"}
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, &usageError{fmt.Sprintf("%s %s has no certificate in it", flag, file), "it wants a PEM file of certificates"}
-	}
-	return pool, nil
 }

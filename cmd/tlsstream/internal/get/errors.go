@@ -117,7 +117,7 @@ func handshakeHint(err error) string {
 	var alert *tlsstream.AlertError
 	switch {
 	case errors.As(err, &authority):
-		return "give the authority that signed the server's certificate with --cacert FILE"
+		return "give the authority that signed the server's certificate with --ca FILE"
 	case errors.As(err, &name):
 		return "use a host name that the server's certificate has"
 	case errors.As(err, &alert) && alert.Remote && alert.Alert == tlsstream.AlertCertificateRequired:
