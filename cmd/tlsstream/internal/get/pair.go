@@ -221,7 +221,7 @@ func (p *pair) check() error {
 func (p *pair) prepare() error {
 	// The lock on the partial file is for this one, too.
 	p.temporary = p.name + newSuffix
-	file, err := os.Create(p.temporary)
+	file, err := createNew(p.temporary)
 	if err != nil {
 		return err
 	}
