@@ -231,3 +231,28 @@ func equal[T any](t *testing.T, want, got T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// Hundreds of thousands of tickets, one message of a few bytes each, must not take the probe beyond its time, nor fill
+// its report.
+func TestTicketsWithoutEnd(t *testing.T) {
+	record := bytes.Repeat([]byte{messageTicket, 0, 0, 0}, maxPlaintext/messageHeader)
+	address := servePuppet(t, func(p *puppet) {
+		for range 2 * maxPhaseBytes / len(record) {
+			if p.send(recordHandshake, record) != nil {
+				return
+			}
+		}
+		p.until(fin)
+	})
+	start := time.Now()
+	r, err := Run(t.Context(), Options{Address: address, Roots: testCA.Pool(), Wait: 100 * time.Millisecond, Timeout: 5 * time.Second})
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err == nil && r.Tickets.Count == 0 {
+		t.Error("blind: no tickets were seen")
+	}
+	if n := len(r.Tickets.Each); n > maxListed {
+		t.Errorf("%d tickets are listed", n)
+	}
+}
