@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,5 +255,30 @@ func TestTicketsWithoutEnd(t *testing.T) {
 	}
 	if n := len(r.Tickets.Each); n > maxListed {
 		t.Errorf("%d tickets are listed", n)
+	}
+}
+
+// What the last connections bring about is printed, too.
+func TestEscapesOfALaterCertificateAreNotPrinted(t *testing.T) {
+	evil := testCA.Server("\x1b[2Jevil.example")
+	good := testCA.ServerConfig()
+	good.SessionTicketsDisabled = false
+	var connections atomic.Int32
+	address := serve(t, listen(t), func(c net.Conn) {
+		config := good
+		if connections.Add(1) > 3 {
+			config = &tls.Config{Certificates: []tls.Certificate{evil}}
+		}
+		conn := tls.Server(c, config)
+		if conn.Handshake() == nil {
+			swallow(conn)
+		}
+	})
+	r, err := Run(t.Context(), Options{Address: address, ServerName: "localhost", Roots: testCA.Pool(), Wait: 100 * time.Millisecond, Timeout: testTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if note := r.Resumption.Note; !strings.Contains(note, "evil") || strings.Contains(note, "\x1b") {
+		t.Errorf("the note is %q", note)
 	}
 }

@@ -260,7 +260,7 @@ func (s *script) tryResumption() {
 	}
 	switch {
 	case err != nil:
-		report.Note = err.Error()
+		report.Note = harmless(err.Error())
 	case resumed:
 		report.Resumes = ResumptionYes
 	default:
