@@ -37,8 +37,8 @@ With --json standard output holds one JSON document:
   tickets       count, bytes (on the wire), when: first-flight (before our Finished),
                 after-finished (before any data), with-data (of the server's own),
                 after-first-bytes (of ours), at-end (after our close_notify), never;
-                each: a list of bytes, when, milliseconds; unasked_count and
-                unasked_bytes of those at first-flight and after-finished
+                each: a list of bytes, when, milliseconds (of the first 1,000);
+                unasked_count and unasked_bytes of those at first-flight and after-finished
   key_update    answer: at-once, deferred (to the next write), never, unanswered
                 (nothing was written, either), refused, unknown; milliseconds; note
   end           ending: close-notify, alert, fin, reset, none, unknown; alert;

@@ -103,7 +103,7 @@ func newProxyCommand() *cobra.Command {
 	f.StringArrayVar(&flags.routes, "route", nil, "PROTOCOL=HOST:PORT: offer this ALPN protocol, and carry it there; may be given again (--to is for clients that ask for none)")
 	flags.cert.Register(f)
 	f.StringVar(&flags.clientCA, "client-ca", "", "PEM file of authorities: clients must show a certificate from one of them")
-	f.StringArrayVar(&flags.names, "allow-name", nil, "with --client-ca: let in only who has this DNS name, e-mail address, IP address or URI, or, without any, common name; may be given again")
+	f.StringArrayVar(&flags.names, "allow-name", nil, "with --client-ca: let in only who has this DNS name, e-mail address, IP address or URI, or, without any, common name (case counts but in DNS names); may be given again")
 	f.StringArrayVar(&flags.pins, "pin", nil, "accept TLS peers with this public key only, sha256/BASE64, whatever their certificate says; may be given again")
 	f.StringVar(&flags.ca, "ca", "", "with --originate: PEM file of authorities that the backend's certificate may be from (default the system's)")
 	f.StringVar(&flags.serverName, "server-name", "", "with --originate: name that the backend's certificate must have (default the host of --to)")

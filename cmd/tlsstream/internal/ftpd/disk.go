@@ -98,6 +98,9 @@ func (d *userDisk) GetHandle(name string, flags int, offset int64) (ftpserver.Fi
 // AllocateSpace answers ALLO, with which a client tells how much it will send: one
 // that cannot fit is refused before it is sent.
 func (d *userDisk) AllocateSpace(size int) error {
+	if size < 0 {
+		return fmt.Errorf("no file has %d bytes", size)
+	}
 	if err := d.take(int64(size)); err != nil {
 		return err
 	}

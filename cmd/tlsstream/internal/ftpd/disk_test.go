@@ -3,6 +3,7 @@ package ftpd
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -118,5 +119,37 @@ func TestFileIsDurableBeforeItsName(t *testing.T) {
 				t.Error("the disk did not fail")
 			}
 		})
+	}
+}
+
+// A folder may be renamed while a file is uploaded into it, and another put in its
+// place. What that one has under the name of the .partial must not get the final name.
+func TestAnotherFolderInPlaceOfAnUploadsOwn(t *testing.T) {
+	s := startServer(t, nil)
+	for _, name := range []string{"in", "other"} {
+		if err := os.Mkdir(filepath.Join(s.root, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(s.root, "other", "name.partial"), []byte("trunc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, d := loginRaw(t, s), loginRaw(t, s)
+	data, _ := c.store("in/name")
+	if _, err := data.Write([]byte("whole")); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitSome(t, "in/name.partial")
+	d.command(350, "RNFR in")
+	d.command(250, "RNTO gone")
+	d.command(350, "RNFR other")
+	d.command(250, "RNTO in")
+	data.Close()
+	c.expect(550)
+	if s.has(t, "in/name") != "" {
+		t.Error("a truncated upload has got a final name")
+	}
+	if s.has(t, "gone/name.partial") != sum([]byte("whole")) {
+		t.Error("what was uploaded is not kept")
 	}
 }

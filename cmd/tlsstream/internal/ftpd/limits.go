@@ -46,14 +46,14 @@ func (l *limits) take(n int64, count func() (int64, error)) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.counted.IsZero() || l.used+n > l.quota && time.Since(l.counted) > recount {
+	if l.counted.IsZero() || n > l.quota-l.used && time.Since(l.counted) > recount {
 		used, err := count()
 		if err != nil {
 			return fmt.Errorf("cannot count the quota: %w", err)
 		}
 		l.used, l.counted = used, time.Now()
 	}
-	if l.used+n > l.quota {
+	if n > l.quota-l.used {
 		return fmt.Errorf("%w: the quota is %d bytes", ftpserver.ErrStorageExceeded, l.quota)
 	}
 	l.used += n

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/textproto"
 	"os"
@@ -196,5 +197,31 @@ func TestFullQuotaIsCountedAgain(t *testing.T) {
 	broken := fmt.Errorf("no disk")
 	if err := l.take(1, func() (int64, error) { return 0, broken }); !errors.Is(err, broken) {
 		t.Error(err)
+	}
+}
+
+// A number that is close to the largest must not wrap around to one that fits.
+func TestHugeClaimDoesNotFitTheQuota(t *testing.T) {
+	l := newLimits(1000, 0)
+	count := func() (int64, error) { return 500, nil }
+	if err := l.take(math.MaxInt64, count); !errors.Is(err, ftpserver.ErrStorageExceeded) {
+		t.Errorf("%v, want %v", err, ftpserver.ErrStorageExceeded)
+	}
+	if err := l.take(500, count); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNegativeClaimIsRefused(t *testing.T) {
+	s := startServer(t, nil)
+	s.config.Users = testUsers(t, User{Name: testUser, Root: s.root, Quota: 1000})
+	c := loginRaw(t, s)
+	for _, size := range []string{"-1000000", "9223372036854775807"} {
+		if err := c.text.PrintfLine("ALLO %s", size); err != nil {
+			t.Fatal(err)
+		}
+		if code, message, _ := c.text.ReadResponse(0); code/100 != 5 {
+			t.Errorf("ALLO %s: %d %s", size, code, message)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -43,6 +44,7 @@ type session struct {
 	draining  bool
 	upload    *upload // the one in progress
 	latest    *dataConn
+	disks     []io.Closer // one for each login
 }
 
 func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
@@ -213,6 +215,23 @@ func (s *session) disconnected() {
 	s.log.Info("disconnected")
 	if over {
 		s.server.forget(s)
+	}
+}
+
+// use has a user's folder closed at the end of the session.
+func (s *session) use(disk *userDisk) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if closer, ok := disk.fs.(io.Closer); ok {
+		s.disks = append(s.disks, closer)
+	}
+}
+
+func (s *session) closeDisks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, disk := range s.disks {
+		disk.Close()
 	}
 }
 

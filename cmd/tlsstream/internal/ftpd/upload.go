@@ -238,6 +238,10 @@ func (u *upload) Close() error {
 	return u.err
 }
 
+// errMoved is for an upload whose folder was renamed meanwhile. Another folder may have
+// come in its place, with a .partial of the same name in it.
+var errMoved = errors.New("what was uploaded is no longer where it was: its folder was renamed, or it was removed")
+
 // settle is how long after close_notify a file waits for its name. curl that gives
 // up (--max-time) sends close_notify all the same, and then closes the control
 // connection, too. The time passes while the disk works.
@@ -253,6 +257,10 @@ func (u *upload) finish() error {
 	if err := u.file.Sync(); err != nil {
 		return err
 	}
+	mine, err := u.file.Stat()
+	if err != nil {
+		return err
+	}
 	if err := u.file.Close(); err != nil {
 		return err
 	}
@@ -264,6 +272,9 @@ func (u *upload) finish() error {
 	}
 	if left.Err() != nil {
 		return errLeft
+	}
+	if named, err := u.disk.fs.Stat(u.partial); err != nil || !os.SameFile(mine, named) {
+		return errMoved
 	}
 	replaced := u.disk.size(u.name)
 	if err := u.disk.fs.Rename(u.partial, u.name); err != nil {

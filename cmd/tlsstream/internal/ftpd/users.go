@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,8 @@ type User struct {
 // Users are those who may log in. It is not changed while a Server uses it.
 type Users struct {
 	byName map[string]*User
+	hashes [][]byte // of all
+	seed   maphash.Seed
 	// checking bounds the processor time that guesses can take: the cost of
 	// bcrypt is meant to be high.
 	checking chan struct{}
@@ -41,12 +44,8 @@ const maxChecking = 2
 
 // NewUsers returns an empty set.
 func NewUsers() *Users {
-	return &Users{byName: make(map[string]*User), checking: make(chan struct{}, maxChecking)}
+	return &Users{byName: make(map[string]*User), seed: maphash.MakeSeed(), checking: make(chan struct{}, maxChecking)}
 }
-
-// nobody is the hash, at bcrypt.DefaultCost, of a password that was thrown away. It
-// takes as long to check as a user's.
-const nobody = "$2a$10$7fJ4.LDRsINpJLvZVHsWsuNaXuRaSlp3CZnfgw3JlPiVTWffbnVay"
 
 // HashPassword makes what the file of users has in the place of a password.
 func HashPassword(password string) (string, error) {
@@ -76,6 +75,7 @@ func (u *Users) Add(user User, hash string) error {
 	user.hash = []byte(hash)
 	user.limits = newLimits(user.Quota, user.Rate)
 	u.byName[user.Name] = &user
+	u.hashes = append(u.hashes, user.hash)
 	return nil
 }
 
@@ -156,12 +156,21 @@ func (u *Users) check(ctx context.Context, name, password string) (*User, error)
 	}
 	defer func() { <-u.checking }()
 	user, known := u.byName[name]
-	hash := []byte(nobody)
-	if known {
-		hash = user.hash
-	}
-	if err := bcrypt.CompareHashAndPassword(hash, []byte(password)); err != nil || !known {
+	if err := bcrypt.CompareHashAndPassword(u.hashOf(name), []byte(password)); err != nil || !known {
 		return nil, errLogin
 	}
 	return user, nil
+}
+
+// hashOf returns the hash to check a password against. For a name that nobody has it
+// is some user's, always the same for the same name: it takes as long to check as if
+// there were such a user, whatever the costs in the file are.
+func (u *Users) hashOf(name string) []byte {
+	if user := u.byName[name]; user != nil {
+		return user.hash
+	}
+	if len(u.hashes) == 0 {
+		return nil
+	}
+	return u.hashes[maphash.String(u.seed, name)%uint64(len(u.hashes))]
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // Hashes of "secret" at the least cost, in the form of htpasswd and in that of Go.
@@ -87,6 +88,22 @@ func TestHashPasswordMakesWhatCheckTakes(t *testing.T) {
 	for _, password := range []string{"", strings.Repeat("x", 73)} {
 		if _, err := HashPassword(password); err == nil {
 			t.Errorf("%d bytes are a password", len(password))
+		}
+	}
+}
+
+// How long a refusal takes must not tell which users there are: "htpasswd -nB" makes
+// hashes of another cost than this package.
+func TestUnknownUsersCostAsMuchAsKnownOnes(t *testing.T) {
+	users := NewUsers()
+	for _, name := range []string{"alice", "bob"} {
+		if err := users.Add(User{Name: name}, goHash); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"alice", "nobody", "", "root"} {
+		if cost, err := bcrypt.Cost(users.hashOf(name)); err != nil || cost != bcrypt.MinCost {
+			t.Errorf("%q is checked at a cost of %d, %v; want %d", name, cost, err, bcrypt.MinCost)
 		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
@@ -45,7 +47,16 @@ type Error struct {
 	Err error
 }
 
-func (e *Error) Error() string { return e.Problem }
+// Error is fit to print: Problem may have in it what the server has chosen.
+func (e *Error) Error() string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, e.Problem)
+}
+
 func (e *Error) Unwrap() error { return e.Err }
 
 // local dresses an error of the file system.

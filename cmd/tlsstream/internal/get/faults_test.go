@@ -275,3 +275,29 @@ func TestNameOfURL(t *testing.T) {
 		}
 	}
 }
+
+// What a server sends is printed in errors and notes, and must not be obeyed by a terminal.
+func TestEscapesOfAServerAreNotPrinted(t *testing.T) {
+	const escape = "\x1b[2Jevil"
+	notes := ""
+	check := func(config get.Config) {
+		t.Helper()
+		config.Note = func(line string) { notes += line }
+		_, err := get.Run(t.Context(), config)
+		if err == nil || !strings.Contains(err.Error(), "evil") || strings.Contains(err.Error(), "\x1b") || strings.Contains(notes, "\x1b") {
+			t.Errorf("the error is %q, after the notes %q", err, notes)
+		}
+	}
+	header := raw(t, testCA.ServerConfig(), func(c net.Conn) {
+		c.Read(make([]byte, 4096))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n"+escape+"\r\n\r\n")
+	})
+	check(configFor(t, header, t.TempDir()))
+
+	mux := http.NewServeMux()
+	mux.Handle(gettest.FilePath, &gettest.Repo{Signer: signer})
+	mux.HandleFunc(gettest.SignaturePath, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "-----BEGIN PGP %[1]s-----\n\nAAAA\n-----END PGP %[1]s-----\n", escape)
+	})
+	check(pairConfig(t, serve(t, mux), t.TempDir()))
+}

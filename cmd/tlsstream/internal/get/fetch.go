@@ -109,7 +109,7 @@ func (g *getter) again(ctx context.Context, r request) error {
 }
 
 // partOf checks that a 206 response goes on where the partial file ends, in the same representation, and returns its
-// whole length, or -1.
+// whole length.
 func partOf(response *http.Response, offset int64, s state) (total int64, err error) {
 	span := response.Header.Get("Content-Range")
 	bad := fmt.Errorf("the server answered with Content-Range %q", span)
@@ -126,6 +126,9 @@ func partOf(response *http.Response, offset int64, s state) (total int64, err er
 		if total, err = strconv.ParseInt(length, 10, 64); err != nil || total <= to {
 			return 0, bad
 		}
+	}
+	if total < 0 {
+		return 0, fmt.Errorf("%w, which does not tell how long the file is", bad)
 	}
 	if s.Total >= 0 && total != s.Total {
 		return 0, fmt.Errorf("the file had %d bytes, and has %d", s.Total, total)
@@ -169,6 +172,9 @@ func (g *getter) copyBody(ctx context.Context, response *http.Response) error {
 		if n > 0 {
 			if err := g.tooLarge(p.size + int64(n)); err != nil {
 				return err
+			}
+			if total >= 0 && p.size+int64(n) > total {
+				return &Error{Protocol, fmt.Sprintf("the server sent more than the %d bytes that it had announced", total), "", nil}
 			}
 			if _, err := p.Write(buf[:n]); err != nil {
 				return local(err)

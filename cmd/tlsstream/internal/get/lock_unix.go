@@ -5,6 +5,7 @@ package get
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,17 @@ const renamesOpen = true
 // systems that know no locks, as some on the network, are no reason to download nothing.
 func tryLock(file *os.File) bool {
 	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK
+}
+
+// openNoLink opens a file, unless its name is a symbolic link's.
+func openNoLink(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+}
+
+// isOwn tells whether a file is this user's, and has one name only.
+func isOwn(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(stat.Uid) == os.Geteuid() && stat.Nlink <= 1
 }
 
 // syncFolder makes the names in a folder safe, where the file system can.

@@ -88,7 +88,7 @@ func (p *pair) fetch(ctx context.Context) error {
 			if errors.Is(mismatch.Err, pgperrors.ErrUnknownIssuer) && !r.conditional {
 				break // that is hardly a matter of time, and the file may be large
 			}
-			p.note("%s: asking again, attempt %d of %d", mismatch.Problem, i+1, len(rounds))
+			p.note("%s: asking again, attempt %d of %d", mismatch.Error(), i+1, len(rounds))
 			if err := wait(ctx, r.pause); err != nil {
 				return explain(ctx, err, nil, "between two attempts")
 			}
@@ -221,7 +221,7 @@ func (p *pair) check() error {
 func (p *pair) prepare() error {
 	// The lock on the partial file is for this one, too.
 	p.temporary = p.name + newSuffix
-	file, err := os.Create(p.temporary)
+	file, err := createNew(p.temporary)
 	if err != nil {
 		return err
 	}

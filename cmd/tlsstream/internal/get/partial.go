@@ -53,16 +53,16 @@ func openPartial(target string, from *url.URL) (*partial, error) {
 	}
 	name := target + partialSuffix
 	for {
-		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666)
+		file, err := openOwn(name)
 		if err != nil {
-			return nil, local(err)
+			return nil, err
 		}
 		if !tryLock(file) {
 			file.Close()
 			return nil, &Error{Local, name + " is in use by another download", "wait for it, or choose another name with --output", nil}
 		}
 		mine, err := file.Stat()
-		current, err2 := os.Stat(name)
+		current, err2 := os.Lstat(name)
 		if err == nil && err2 == nil && os.SameFile(mine, current) {
 			p.file = file
 			break
@@ -152,7 +152,12 @@ func (p *partial) checkpoint() error {
 		return err
 	}
 	name := p.target + stateSuffix
-	if err := os.WriteFile(name+newSuffix, text, 0o666); err != nil {
+	file, err := createNew(name + newSuffix)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	p.saved = true

@@ -300,3 +300,57 @@ func TestTwoDownloadsOfOneName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A range whose end is the end of the file only if the server says how long that is: it may send less than was asked for.
+func TestRangeOfAFileOfUnknownLengthIsNotItsEnd(t *testing.T) {
+	s := &ranges{content: oldContent, tag: old}
+	asked := 0
+	s.override = func(w http.ResponseWriter, r *http.Request) bool {
+		asked++
+		switch {
+		case asked == 1: // chunked, and cut
+			w.Write(oldContent[:half])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		case r.Header.Get("Range") != "":
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", half, half+9))
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(oldContent[half : half+10])
+			return true
+		}
+		return false
+	}
+	config := configFor(t, serve(t, s)+"/file", t.TempDir())
+	if result, err := get.Run(t.Context(), config); err == nil || result.Bytes != int64(half) {
+		t.Fatalf("%d bytes, %v", result.Bytes, err)
+	}
+	wantWhole(t, config, oldContent, 0)
+}
+
+// A part that does not end where it should must not fill the disk.
+func TestPartWithoutEndIsStopped(t *testing.T) {
+	s := &ranges{content: oldContent, tag: old, cuts: 1}
+	sent := 0
+	s.override = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Range") == "" {
+			return false
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", half, len(oldContent)-1, len(oldContent)))
+		w.WriteHeader(http.StatusPartialContent)
+		for ; sent < 64<<20; sent += len(newContent) {
+			if _, err := w.Write(newContent); err != nil {
+				break
+			}
+		}
+		return true
+	}
+	config := configFor(t, serve(t, s)+"/file", t.TempDir())
+	get.Run(t.Context(), config)
+	result, err := get.Run(t.Context(), config)
+	if err == nil || result.Kind != get.Protocol || result.Bytes > int64(len(oldContent)) {
+		t.Errorf("%v, %d bytes, %v", result.Kind, result.Bytes, err)
+	}
+	if info, err := os.Stat(config.Output + ".partial"); err == nil && info.Size() > int64(len(oldContent)) {
+		t.Errorf("%d bytes are kept", info.Size())
+	}
+}

@@ -48,6 +48,11 @@ func (e *Error) Cause() string {
 			text = "it answered with an alert: " + text
 		}
 	}
+	return harmless(text)
+}
+
+// harmless takes out what a terminal would obey.
+func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'

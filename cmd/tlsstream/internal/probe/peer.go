@@ -30,6 +30,8 @@ const (
 	maxSilences = 4
 	// maxMessage is the longest NewSessionTicket there can be: 65,535 bytes of ticket, as many of extensions, and more.
 	maxMessage = 1 << 18
+	// maxListed is how many tickets the report lists one by one.
+	maxListed = 1000
 	// maxBanner is how much application data is kept, to find the name of the software.
 	maxBanner = 8 << 10
 )

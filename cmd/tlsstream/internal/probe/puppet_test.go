@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,5 +230,55 @@ func equal[T any](t *testing.T, want, got T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Hundreds of thousands of tickets, one message of a few bytes each, must not take the probe beyond its time, nor fill
+// its report.
+func TestTicketsWithoutEnd(t *testing.T) {
+	record := bytes.Repeat([]byte{messageTicket, 0, 0, 0}, maxPlaintext/messageHeader)
+	address := servePuppet(t, func(p *puppet) {
+		for range 2 * maxPhaseBytes / len(record) {
+			if p.send(recordHandshake, record) != nil {
+				return
+			}
+		}
+		p.until(fin)
+	})
+	start := time.Now()
+	r, err := Run(t.Context(), Options{Address: address, Roots: testCA.Pool(), Wait: 100 * time.Millisecond, Timeout: 5 * time.Second})
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err == nil && r.Tickets.Count == 0 {
+		t.Error("blind: no tickets were seen")
+	}
+	if n := len(r.Tickets.Each); n > maxListed {
+		t.Errorf("%d tickets are listed", n)
+	}
+}
+
+// What the last connections bring about is printed, too.
+func TestEscapesOfALaterCertificateAreNotPrinted(t *testing.T) {
+	evil := testCA.Server("\x1b[2Jevil.example")
+	good := testCA.ServerConfig()
+	good.SessionTicketsDisabled = false
+	var connections atomic.Int32
+	address := serve(t, listen(t), func(c net.Conn) {
+		config := good
+		if connections.Add(1) > 3 {
+			config = &tls.Config{Certificates: []tls.Certificate{evil}}
+		}
+		conn := tls.Server(c, config)
+		if conn.Handshake() == nil {
+			swallow(conn)
+		}
+	})
+	r, err := Run(t.Context(), Options{Address: address, ServerName: "localhost", Roots: testCA.Pool(), Wait: 100 * time.Millisecond, Timeout: testTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if note := r.Resumption.Note; !strings.Contains(note, "evil") || strings.Contains(note, "\x1b") {
+		t.Errorf("the note is %q", note)
 	}
 }

@@ -69,12 +69,13 @@ func (w *ticketWatch) phase(moment Moment, act func() error) error {
 	// Tickets that answer our bytes and come without any of the server's are its own idea, too.
 	alone := moment.unasked() || moment == AfterBytes && !slices.ContainsFunc(events, isData)
 	tickets := &w.report.Tickets
+	written := lastData(events)
 	for i, e := range events {
 		switch e.kind {
 		case ticket:
 			m := moment
 			unasked := alone
-			if unasked && carried(events, i) {
+			if unasked && written[e.burst] > i {
 				m, unasked = WithData, false
 			}
 			if tickets.Count == 0 {
@@ -86,7 +87,9 @@ func (w *ticketWatch) phase(moment Moment, act func() error) error {
 				tickets.UnaskedCount++
 				tickets.UnaskedBytes += e.wire
 			}
-			tickets.Each = append(tickets.Each, Ticket{Bytes: e.bytes, When: m, Milliseconds: milliseconds(e.at.Sub(start))})
+			if len(tickets.Each) < maxListed {
+				tickets.Each = append(tickets.Each, Ticket{Bytes: e.bytes, When: m, Milliseconds: milliseconds(e.at.Sub(start))})
+			}
 		case data:
 			w.data = true
 			w.greets = w.greets || moment.unasked()
@@ -112,10 +115,17 @@ func (w *ticketWatch) refused(moment Moment) error {
 	return e
 }
 
-// carried tells whether application data came in one piece with an event, behind it: then the server wrote that, and
-// the event's message went out with it. What TLS sends of its own accord goes out by itself.
-func carried(events []event, i int) bool {
-	return slices.ContainsFunc(events[i:], func(e event) bool { return e.kind == data && e.burst == events[i].burst })
+// lastData tells for each burst with application data which event is the last of that. What came in one piece with it,
+// and before it, went out with what the server wrote; what TLS sends of its own accord goes out by itself. A server may
+// send hundreds of thousands of events, so that it is found out for all at once.
+func lastData(events []event) map[int]int {
+	last := make(map[int]int)
+	for i, e := range events {
+		if e.kind == data {
+			last[e.burst] = i
+		}
+	}
+	return last
 }
 
 // ended finds the end of the stream; "" if it goes on. What TLS said of it counts, not what TCP did then.
@@ -171,7 +181,7 @@ func (s *script) keyUpdate(report *KeyUpdateReport) error {
 		return err
 	}
 	isAnswer := func(e event) bool { return e.kind == keyUpdate }
-	if i := slices.IndexFunc(events, isAnswer); i >= 0 && !carried(events, i) {
+	if i := slices.IndexFunc(events, isAnswer); i >= 0 && lastData(events)[events[i].burst] <= i {
 		report.Answer, report.Milliseconds = AtOnce, milliseconds(events[i].at.Sub(start))
 		p.sendCloseNotify()
 		return nil
@@ -250,7 +260,7 @@ func (s *script) tryResumption() {
 	}
 	switch {
 	case err != nil:
-		report.Note = err.Error()
+		report.Note = harmless(err.Error())
 	case resumed:
 		report.Resumes = ResumptionYes
 	default:

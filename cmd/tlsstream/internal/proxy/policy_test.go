@@ -3,8 +3,11 @@ package proxy
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"io"
 	"net"
+	"net/url"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,7 +48,7 @@ func client(certificates ...tls.Certificate) *tls.Config {
 func TestOnlyThoseOnTheListAreLetIn(t *testing.T) {
 	config := testConfig(greet(t, "welcome"))
 	config.TLS.ClientCAs, config.TLS.ClientAuth = testCA.Pool(), tls.RequireAndVerifyClientCert
-	config.AllowedNames = []string{"bob", "Alice"}
+	config.AllowedNames = []string{"bob", "alice"}
 	r := start(t, config)
 
 	in := r.dial(t, client(testCA.Client("alice")))
@@ -99,6 +102,29 @@ func TestNamesOfACertificate(t *testing.T) {
 	} {
 		if err := Allowed(state(test.cert), test.names); (err == nil) != test.in {
 			t.Errorf("%q: %v", test.names, err)
+		}
+	}
+	// Case tells paths of URIs, mailboxes and common names apart, and DNS names not.
+	uri, err := url.Parse("spiffe://Example.org/Admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		cert *x509.Certificate
+		name string
+		in   bool
+	}{
+		{&x509.Certificate{URIs: []*url.URL{uri}}, "spiffe://Example.org/Admin", true},
+		{&x509.Certificate{URIs: []*url.URL{uri}}, "spiffe://Example.org/admin", false},
+		{&x509.Certificate{EmailAddresses: []string{"Admin@example.org"}}, "admin@example.org", false},
+		{&x509.Certificate{Subject: pkix.Name{CommonName: "Admin"}}, "admin", false},
+		// U+212A, which Unicode folds to k.
+		{&x509.Certificate{Subject: pkix.Name{CommonName: "bac\u212aend"}}, "backend", false},
+		{&x509.Certificate{DNSNames: []string{"Admin.example"}}, "admin.example", true},
+	} {
+		err := Allowed(tls.ConnectionState{PeerCertificates: []*x509.Certificate{test.cert}}, []string{test.name})
+		if (err == nil) != test.in {
+			t.Errorf("%q: %v", test.name, err)
 		}
 	}
 	if Allowed(tls.ConnectionState{}, []string{""}) == nil {
