@@ -292,6 +292,13 @@ func TestAppendAndResume(t *testing.T) {
 	put("STOR", "file", "abc")
 	want("file", "0123456789abc")
 
+	// curl -C resumes by APPE: the rest alone must not get the name of the whole.
+	write("headless.partial", "0123456789")
+	if code, message := c.put("APPE", "headless", []byte("abc")); code != 550 || !strings.Contains(message, "REST and STOR") {
+		t.Errorf("appended to a file of which a part is here: %d %s", code, message)
+	}
+	want("headless.partial", "0123456789")
+
 	write("whole", "0123456789")
 	c.command(350, "REST 4")
 	put("STOR", "whole", "abc")

@@ -84,6 +84,11 @@ func (u *upload) open(appending bool, offset int64) error {
 		return err
 	}
 	switch {
+	case appending && source == u.partial:
+		// A client that resumes by APPE has seen how much is here, and another
+		// sends all: nobody tells which, and one of them would get a file without
+		// its begin.
+		err = fmt.Errorf("%s is left of an upload: continue it with REST and STOR, or delete it", u.partial)
 	case appending:
 		_, err = u.copyFrom(u.name, -1)
 		if errors.Is(err, fs.ErrNotExist) {
