@@ -1,0 +1,9 @@
+// Package integration is tests only: libraries and programs that people use already, over this module's layer, each with
+// a runnable example. Where crypto/tls alone fails, the same test shows that too.
+//
+//   - smtp_test.go: go-smtp with STARTTLS. No ticket in the first flight (golang/go#70232).
+//   - ftp_test.go: jlaffaye/ftp uploads to vsftpd.
+//
+// What package tlsstream shows in its own tests is not repeated here: net/http, HTTP/1.1 and HTTP/2, in dropin_http_test.go;
+// utls uploads in real_upload_test.go.
+package integration
