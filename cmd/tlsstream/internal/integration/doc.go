@@ -7,6 +7,7 @@
 //   - grpc_test.go: gRPC, server and client.
 //   - websocket_test.go: golang.org/x/net/websocket and coder/websocket; browser_test.go: Chromium uploads by wss.
 //   - gnet_test.go: an Engine for each connection on gnet's event loops, echo and uploads.
+//   - syslog_linux_test.go: rsyslog by TLS 1.3, drivers gtls and ossl, to a slow sink.
 //
 // What package tlsstream shows in its own tests is not repeated here: net/http, HTTP/1.1 and HTTP/2, in dropin_http_test.go;
 // utls uploads in real_upload_test.go.

@@ -24,18 +24,13 @@ func missing(t *testing.T, err error) {
 	t.Skip(err)
 }
 
-// need returns the path of a program; servers are often not in a user's PATH. files are what else it needs.
-func need(t *testing.T, name string, files ...string) string {
+// need returns the path of a program; servers are often not in a user's PATH.
+func need(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
 		if err != nil {
 			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
-	for _, file := range files {
-		if err == nil {
-			_, err = os.Stat(file)
 		}
 	}
 	if err != nil {
