@@ -8,6 +8,8 @@
 //   - websocket_test.go: golang.org/x/net/websocket and coder/websocket; browser_test.go: Chromium uploads by wss.
 //   - gnet_test.go: an Engine for each connection on gnet's event loops, echo and uploads.
 //   - syslog_linux_test.go: rsyslog by TLS 1.3, drivers gtls and ossl, to a slow sink.
+//   - autocert_test.go: certificates and challenges of autocert through WrapConfig.
+//   - utls_test.go: a browser's fingerprint over our layer, HTTP/1.1 and HTTP/2.
 //
 // What package tlsstream shows in its own tests is not repeated here: net/http, HTTP/1.1 and HTTP/2, in dropin_http_test.go;
 // utls uploads in real_upload_test.go.
