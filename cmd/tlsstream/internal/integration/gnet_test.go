@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -23,6 +24,8 @@ import (
 // maxUnsent is how many bytes wait in gnet for a peer that does not read, before the connection is given up: gnet has no
 // way to stop reading from it.
 const maxUnsent = 1 << 20
+
+var errNotReading = errors.New("the peer does not read")
 
 // A loopServer is TLS on gnet's event loops: an Engine for each connection, and no goroutine.
 type loopServer struct {
@@ -107,7 +110,7 @@ func (s *loopServer) advance(c gnet.Conn, conn *loopConn) error {
 				}
 			}
 			if c.OutboundBuffered() > maxUnsent {
-				return errors.New("the peer does not read")
+				return errNotReading
 			}
 		}
 		switch {
@@ -239,6 +242,37 @@ func TestGnetNeedsNoGoroutinePerConnection(t *testing.T) {
 	}
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines with %d connections, %d with one", after, conns, before)
+	}
+}
+
+// What waits for a peer that does not read is bounded.
+func TestGnetGivesUpOnAPeerThatDoesNotRead(t *testing.T) {
+	ends := make(chan loopEnd, 1)
+	server := &loopServer{config: testCA.ServerConfig(), echo: true, ended: func(e loopEnd) { ends <- e }}
+	addr, stop, err := server.run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(testTimeout))
+	c := tls.Client(raw, resumable(testCA))
+	const tooMuch = 64 << 20 // for the kernel's buffers
+	sent := 0
+	for part := make([]byte, 64<<10); err == nil && sent < tooMuch; sent += len(part) {
+		_, err = c.Write(part)
+	}
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("after %d bytes: %v", sent, err)
+	}
+	end := <-ends
+	t.Logf("given up after %d bytes", end.received)
+	if end.err != errNotReading {
+		t.Errorf("the server ended with %v", end.err)
 	}
 }
 
