@@ -46,6 +46,10 @@ const (
 	// waiting.
 	settleTick  = time.Millisecond
 	settleTicks = 3
+
+	// drySettleTicks is how many ticks a server must have waited in a read, after all was sent, to count as having
+	// read it. A program may be slow to pass on what it has.
+	drySettleTicks = 100
 )
 
 func newSide(name string, t *trial, transport net.Conn, out, in [32]byte) *side {
@@ -224,11 +228,13 @@ func (s *side) awaitStill(ended <-chan struct{}) {
 }
 
 // awaitPause waits until the peer's script has returned, or pauses. A client that closes while its server is in the
-// middle of a read would leave to the scheduler how much of its queue the reset destroys.
+// middle of a read would leave to the scheduler how much of its queue the reset destroys. A server that has read all
+// that was sent does not pause any more: where the scheduler made it take a Write that was done for one that waited.
 func (s *side) awaitPause() {
 	s.step.Store(new("wait for a pause"))
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
+	last, still := s.trial.moves(), 0
 	for *s.peer.step.Load() != pause {
 		select {
 		case <-s.peer.done:
@@ -236,6 +242,13 @@ func (s *side) awaitPause() {
 		case <-s.trial.stopped:
 			return
 		case <-tick.C:
+		}
+		if now := s.trial.moves(); now != last || s.peer.transport.watched().where() == "" {
+			last, still = now, 0
+			continue
+		}
+		if still++; still == drySettleTicks {
+			return
 		}
 	}
 }

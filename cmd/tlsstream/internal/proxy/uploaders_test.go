@@ -16,6 +16,8 @@ import (
 	"time"
 
 	utls "github.com/refraction-networking/utls"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 )
 
 // An uploader is a client that writes the pattern and closes. It never reads.
@@ -66,12 +68,9 @@ func run(ctx context.Context, program string, args ...string) error {
 // buildC builds the C client on a library, once.
 func buildC(t *testing.T, library string) string {
 	t.Helper()
-	dir := t.TempDir()
-	libs := map[string][]string{"openssl": {"-lssl", "-lcrypto"}, "gnutls": {"-lgnutls"}}[library]
-	client := filepath.Join(dir, "peer_"+library)
-	args := append([]string{"-O1", "-o", client, filepath.Join(sources, "peer.c"), filepath.Join(sources, "peer_"+library+".c")}, libs...)
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		skipUnlessCI(t, "cannot build a client with gcc and %s: %v\n%s", library, err, out)
+	client, err := cpeer.Build(t.TempDir(), library)
+	if err != nil {
+		skipUnlessCI(t, "%v", err)
 	}
 	return client
 }
