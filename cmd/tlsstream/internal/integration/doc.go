@@ -7,7 +7,7 @@
 //   - grpc_test.go: gRPC, server and client.
 //   - websocket_test.go: golang.org/x/net/websocket and coder/websocket; browser_test.go: Chromium uploads by wss.
 //   - gnet_test.go: an Engine for each connection on gnet's event loops, echo and uploads.
-//   - syslog_linux_test.go: rsyslog by TLS 1.3, drivers gtls and ossl, to a slow sink.
+//   - syslog_test.go: a log server and a sender; syslog_linux_test.go: rsyslog by TLS 1.3, drivers gtls and ossl, to a slow sink.
 //   - autocert_test.go: certificates and challenges of autocert through WrapConfig.
 //   - utls_test.go: a browser's fingerprint over our layer, HTTP/1.1 and HTTP/2.
 //
