@@ -10,9 +10,9 @@ import (
 const runHelpText = `Torture plays uploads and other exchanges against TLS stacks, over kernel TCP and
 over in-memory pipes with TCP's rules, and counts what is lost and who blocks.
 
-The stack "stdlib" is stock crypto/tls. It fails all of this, and runs as a control:
-where it does not fail, the row is blind and proves nothing. If it is the only stack
-chosen, it is the one under test.
+The stack "stdlib" is stock crypto/tls, and runs as a control: where TLS writes out of
+turn it has to fail, and a row where it must and does not is blind and proves nothing.
+If it is the only stack chosen, it is the one under test.
 
 What failed is made as small as it can be, and printed with the command that plays it
 again. The seed and all knobs are printed first.

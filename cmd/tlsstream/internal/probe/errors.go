@@ -154,7 +154,9 @@ func plaintextHint(seen []byte, startTLS string) string {
 		{"220", "give --starttls ftp or --starttls smtp"},
 		{"* OK", "give --starttls imap"},
 		{"+OK", "give --starttls pop3"},
-		{"<", "give --starttls xmpp"},
+		{"<?xml", "give --starttls xmpp"},
+		{"<stream:", "give --starttls xmpp"},
+		{"<", "this looks like plain HTTP; HTTPS is mostly on 443"},
 		{"SSH-", "this is an SSH server"},
 	} {
 		if strings.HasPrefix(text, guess.begins) && startTLS == "" {
