@@ -120,6 +120,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 		panic(err)
 	}
 	c := &Conn{transport: conn}
+	c.engine.trace = o.Trace.observer(c)
 	c.ending.done = make(chan struct{})
 	c.readDeadline.set = conn.SetReadDeadline
 	c.writeDeadline.set = conn.SetWriteDeadline
@@ -153,6 +154,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	if c.ready.Load() {
 		return nil
 	}
+	defer c.deliver()
 	if !c.handshaking.tryLock() && !c.handshaking.lockOr(ctx.Done(), nil) {
 		return ctx.Err()
 	}
@@ -250,6 +252,7 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	if c.laterErr != nil {
 		return 0, c.laterErr
 	}
+	c.engine.trace.DeliverAside() // the transport may have nothing for a long time
 	n, err := c.transport.Read(p)
 	switch {
 	case err == nil:
@@ -280,6 +283,7 @@ func (c *Conn) begin(turn *callLock) error {
 // A timeout is not final. It returns as soon as there are bytes, and never waits
 // for a Write.
 func (c *Conn) Read(p []byte) (int, error) {
+	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
@@ -336,6 +340,7 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 // Close, and must not be written again. So a timeout is not final: set a later
 // deadline and go on with p[n:]. Other errors are final.
 func (c *Conn) Write(p []byte) (int, error) {
+	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
@@ -409,6 +414,7 @@ func copyBuffer(w io.Writer, r io.Reader) (int64, error) {
 // NewSessionTicket, and answers to KeyUpdate. A peer that never reads can then
 // lose data as with stock crypto/tls: call it when the peer is known to read.
 func (c *Conn) FlushTickets() error {
+	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return err
 	}
@@ -431,6 +437,7 @@ func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
 	}
+	defer c.deliver()
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
