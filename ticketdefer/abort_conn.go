@@ -72,7 +72,7 @@ func (c *Conn) abort(stack io.Reader, description uint8, send, drain time.Durati
 	end := c.observer.NoteDrain(DrainAbort, drain)
 	c.observer.DeliverAside()
 	err = membio.Drain(c.transport)
-	end(err)
+	end(DrainEndOf(err))
 	return err
 }
 

@@ -131,6 +131,7 @@ type Gate struct {
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
+	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
 	small  [keyUpdateRecordLen]byte // content of short records
 }
@@ -176,6 +177,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			return due, err
 		}
 		if act == actPass && whole && len(g.held) == 0 {
+			g.noteSaid()
 			pos = end
 			continue
 		}
@@ -196,6 +198,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			g.hold(record)
 		case actDiscard:
 		}
+		g.noteSaid()
 	}
 	pass(pos)
 	if g.phase == phaseOff {
@@ -206,6 +209,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 		if pos < len(p) {
 			if p[pos] == recordAlert { // no TLS before 1.3 hides the type
 				g.noteAlert(p[min(len(p), pos+recordHeaderLen):])
+				g.noteSaid()
 			}
 			due = append(due, p[pos:])
 		}
@@ -473,11 +477,10 @@ func (g *Gate) Closed() bool {
 // because TLS 1.2 has encrypted it, is of no account: it may be close_notify.
 func (g *Gate) noteAlert(content []byte) (description int) {
 	g.alerts.Add(1)
-	e := Event{Kind: EventAlert, Known: len(content) == 2}
-	if e.Known {
-		e.Alert = content[1]
+	g.said = &Event{Kind: EventAlert, Known: len(content) == 2}
+	if g.said.Known {
+		g.said.Alert = content[1]
 	}
-	g.note(e)
 	if len(content) == 2 && content[1] == alertCloseNotify {
 		return alertCloseNotify
 	}

@@ -2,9 +2,11 @@ package ticketdefer
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -116,14 +118,14 @@ func (o *Observer) next() (Event, bool) {
 }
 
 // NoteDrain notes that a drain begins. What it returns notes its end.
-func (o *Observer) NoteDrain(cause DrainCause, within time.Duration) (end func(err error)) {
+func (o *Observer) NoteDrain(cause DrainCause, within time.Duration) (end func(DrainEnd)) {
 	if o == nil {
-		return func(error) {}
+		return func(DrainEnd) {}
 	}
 	began := time.Now()
 	o.Note(Event{Kind: EventDrainBegin, Drain: cause, Within: within})
-	return func(err error) {
-		o.Note(Event{Kind: EventDrainEnd, Drain: cause, Within: within, Took: time.Since(began), End: drainEnd(err)})
+	return func(why DrainEnd) {
+		o.Note(Event{Kind: EventDrainEnd, Drain: cause, Within: within, Took: time.Since(began), End: why})
 	}
 }
 
@@ -132,24 +134,24 @@ func (o *Observer) CloseDrained(conn net.Conn, within time.Duration) error {
 	if o == nil {
 		return membio.CloseDrained(conn, within)
 	}
-	var end func(error)
+	var end func(DrainEnd)
 	return membio.CloseDrainedFunc(conn, within,
 		func() { end = o.NoteDrain(DrainRefusal, within) },
 		func(err error) {
-			end(err)
+			end(DrainEndOf(err))
 			o.Deliver()
 		})
 }
 
-// drainEnd tells from what membio.Drain returned why it did.
-func drainEnd(err error) DrainEnd {
+// DrainEndOf tells from the error that ended a drain, or nil, why it did.
+func DrainEndOf(err error) DrainEnd {
 	var timeout net.Error
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return DrainPeerEnded
 	case errors.Is(err, membio.ErrFull):
 		return DrainLimit
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, syscall.ETIMEDOUT):
 		return DrainTimedOut
 	}
 	return DrainReset
@@ -161,6 +163,13 @@ func (g *Gate) Observe(o *Observer) { g.observer = o }
 func (g *Gate) note(e Event) {
 	if g.observer != nil {
 		g.observer.Note(e)
+	}
+}
+
+func (g *Gate) noteSaid() {
+	if g.said != nil {
+		g.note(*g.said)
+		g.said = nil
 	}
 }
 

@@ -120,7 +120,7 @@ func (c *Conn) drainLocked(cause ticketdefer.DrainCause, read func() error) erro
 	end := c.engine.trace.NoteDrain(cause, within)
 	c.engine.trace.DeliverAside()
 	err := read()
-	end(err)
+	end(drainEnd(err))
 	return err
 }
 

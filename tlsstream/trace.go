@@ -2,6 +2,7 @@ package tlsstream
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 
@@ -168,6 +169,15 @@ func call[I any](f func(net.Conn, I), c net.Conn, info I) {
 	if f != nil {
 		f(c, info)
 	}
+}
+
+// drainEnd tells from its error why a drain has ended.
+func drainEnd(err error) ticketdefer.DrainEnd {
+	var alert *AlertError
+	if errors.As(err, &alert) && alert.Remote {
+		return ticketdefer.DrainAlerted
+	}
+	return ticketdefer.DrainEndOf(err)
 }
 
 func (c *Conn) deliver() { c.engine.trace.Deliver() }
