@@ -278,19 +278,24 @@ func (c *Conn) begin(turn *callLock) error {
 	return nil
 }
 
+// finish gives a turn of begin's back, and tells the Trace what has happened in it.
+func (c *Conn) finish(turn *callLock) {
+	turn.unlock()
+	c.deliver()
+}
+
 // Read reads application data, after the handshake. It returns io.EOF after the
 // peer's close_notify, and ErrTruncated if the peer's stream ends without one.
 // A timeout is not final. It returns as soon as there are bytes, and never waits
 // for a Write.
 func (c *Conn) Read(p []byte) (int, error) {
-	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
 	if err := c.begin(&c.reading); err != nil {
 		return 0, err
 	}
-	defer c.reading.unlock()
+	defer c.finish(&c.reading)
 
 	switch {
 	case c.aborted.Load() != nil:
@@ -340,14 +345,13 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 // Close, and must not be written again. So a timeout is not final: set a later
 // deadline and go on with p[n:]. Other errors are final.
 func (c *Conn) Write(p []byte) (int, error) {
-	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
 	if err := c.begin(&c.writing); err != nil {
 		return 0, err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 
 	if err := c.refusal(); err != nil {
 		return 0, err
@@ -414,14 +418,13 @@ func copyBuffer(w io.Writer, r io.Reader) (int64, error) {
 // NewSessionTicket, and answers to KeyUpdate. A peer that never reads can then
 // lose data as with stock crypto/tls: call it when the peer is known to read.
 func (c *Conn) FlushTickets() error {
-	defer c.deliver()
 	if err := c.Handshake(); err != nil {
 		return err
 	}
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 	if c.closing.Load() {
 		return c.closedError()
 	}
@@ -437,11 +440,10 @@ func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
 	}
-	defer c.deliver()
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 	if c.closing.Load() {
 		return c.closedError()
 	}
