@@ -22,15 +22,15 @@ import (
 //
 // The functions are called for one connection one at a time and in the order of the
 // events, whichever direction they are of; for several connections at once. No lock
-// of this package is held, so they may call any method of the connection: an event
-// that this causes is told when the function has returned. A method that waits for
-// what the function holds up, such as a Read of data that nobody sends, waits, of course.
+// of this package is held, nor the one under which crypto/tls logs secrets, so they may
+// call any method of the connection; an event that this causes is told when the
+// function has returned.
 //
-// On a *Conn and an Engine events are told before the call that caused them returns
-// (or by another goroutine that is telling earlier ones): keep the functions
-// short. Those of a Conn that waits for its transport in Read, or drains, are told in a
-// goroutine of their own; so are all events of a *tls.Conn, since crypto/tls holds
-// locks of its own, and they may come after the call has returned. What waits because
+// On a *Conn and an Engine events are told before the call that caused them returns,
+// by that call or by a goroutine that is telling earlier ones: keep the functions
+// short. While a Conn waits for its transport in Read, or drains, a goroutine of their
+// own tells them. So it is with all events of a *tls.Conn, since crypto/tls holds
+// locks of its own; they may come after the call has returned. What waits because
 // a function does not return is bounded: see Lost.
 //
 // An event says what this side has decided. Bytes that are released, and alerts that are
@@ -49,9 +49,8 @@ type Trace struct {
 	KeyUpdate func(c net.Conn, i KeyUpdateInfo)
 
 	// AlertSent is called for alerts of this side, close_notify included (RFC 8446
-	// 6). An alert of TLS 1.2 under encryption has no number that can be told, nor
-	// on a *tls.Conn, has one that a TLS 1.3 server sends in the middle of its first
-	// flight: the former is told as not Known, the latter not at all.
+	// 6). One that TLS 1.2 has encrypted is not Known. One with which a TLS 1.3 server
+	// breaks off its own flight is not told on a *tls.Conn.
 	AlertSent func(c net.Conn, i AlertInfo)
 
 	// AlertReceived is called for the alert with which the peer ends its stream,
