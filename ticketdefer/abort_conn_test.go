@@ -45,21 +45,7 @@ func (a *abortTransport) SetWriteDeadline(t time.Time) error {
 // abortConnPair makes a server over a Conn over a TCP socket with hooks, and a client of crypto/tls.
 func abortConnPair(t *testing.T, change func(server *tls.Config)) (*tls.Conn, *Conn, *abortTransport, *tls.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close() })
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
+	a, b := tlstest.TCPPair(t)
 	a.SetDeadline(time.Now().Add(20 * time.Second)) // a test that fails is not to hang
 	ca := tlstest.NewCA()
 	config := ca.ServerConfig()

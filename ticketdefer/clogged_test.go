@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A clogged transport takes no bytes once it is told so: its Write waits until
@@ -61,7 +63,7 @@ func (c *clogged) Close() error {
 // Close breaks a Write that is blocked in the transport, and everything that
 // waits behind it.
 func TestCloseFreesABlockedWrite(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	transport := newClogged(a)
 	conn := WrapConn(transport)
 	server := tls.Server(conn, WrapConfig(testCA.ServerConfig()))
@@ -110,7 +112,7 @@ func TestReadNeverBlocksOnAWrite(t *testing.T) {
 		for _, broken := range []bool{false, true} {
 			for _, l := range layers {
 				t.Run(fmt.Sprintf("%s/broken=%v/%s", h.name, broken, l.name), func(t *testing.T) {
-					a, b := tcpPair(t)
+					a, b := tlstest.TCPPair(t)
 					transport := newClogged(a)
 					c, p, _ := h.start(t, l, transport, b)
 					transport.set(!broken, broken)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/nettest"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A transport that is closed without close_notify, in a Write or after a failed
@@ -45,7 +47,7 @@ func TestOrderCloseDuringWrite(t *testing.T) {
 	for _, h := range halves {
 		t.Run(h.name, func(t *testing.T) {
 			for i := range 60 {
-				a, b := tcpPair(t)
+				a, b := tlstest.TCPPair(t)
 				c, p, _ := h.start(t, layers[0], a, b)
 				flood(t, p, c, i%7)
 				started := make(chan struct{})
@@ -75,7 +77,7 @@ func TestOrderCloseDuringWrite(t *testing.T) {
 func TestMethodsMayBeCalledConcurrently(t *testing.T) {
 	for _, h := range halves {
 		t.Run(h.name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			c, p, stats := h.start(t, layers[0], a, b)
 			conn := c.NetConn().(*Conn)
 			var busy sync.WaitGroup

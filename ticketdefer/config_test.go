@@ -28,7 +28,7 @@ var wrappers = map[string]func(*tls.Config, *Conn) *tls.Config{
 // returns what each saw.
 func serve(t *testing.T, wrap func(*tls.Config, *Conn) *tls.Config, serverConfig, clientConfig *tls.Config) (conn *Conn, server, client tls.ConnectionState) {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	conn = WrapConn(a)
 	s, c := tls.Server(conn, wrap(serverConfig, conn)), tls.Client(b, clientConfig)
 	shake(t, s, c)
@@ -103,7 +103,7 @@ func TestGetConfigForClientIsTheUsers(t *testing.T) {
 						return answer.config, answer.err
 					}
 					if answer.err != nil {
-						a, b := tcpPair(t)
+						a, b := tlstest.TCPPair(t)
 						conn := WrapConn(a)
 						err := tryShake(tls.Server(conn, wrap(serverConfig, conn)), tls.Client(b, clientConfig))
 						if !errors.Is(err, answer.err) {

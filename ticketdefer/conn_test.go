@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A layered is one way to run a server: with the layer below TLS, or as
@@ -70,7 +72,7 @@ type established struct {
 
 func establish(t *testing.T, l layered, serverConfig, clientConfig *tls.Config) *established {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	log := new(keyLog)
 	clientConfig = clientConfig.Clone()
 	clientConfig.KeyLogWriter = log
@@ -203,7 +205,7 @@ func TestHeldTicketsResume(t *testing.T) {
 				clientConfig.MaxVersion = version
 				serverConfig = WrapConfig(serverConfig)
 				for i := range 3 {
-					a, b := tcpPair(t)
+					a, b := tlstest.TCPPair(t)
 					conn := WrapConn(a)
 					server, client := tls.Server(conn, serverConfig), tls.Client(b, clientConfig)
 					shake(t, server, client)
@@ -227,7 +229,7 @@ func TestHeldTicketsResume(t *testing.T) {
 func TestTLS12PassesUntouched(t *testing.T) {
 	serverConfig, clientConfig := testCA.ServerConfig(), resumable()
 	serverConfig.MaxVersion = tls.VersionTLS12
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	above := &recorder{} // between crypto/tls and the layer
 	below := &recorder{Conn: a}
 	conn := WrapConn(below)
@@ -244,7 +246,7 @@ func TestTLS12PassesUntouched(t *testing.T) {
 // A Config that was not wrapped gives no secret: all passes, and Stats say so,
 // once there were more records than a handshake has.
 func TestUnwrappedConfigPassesAndSaysSo(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	below := &recorder{Conn: a}
 	conn := WrapConn(below)
 	log := new(keyLog)
@@ -266,7 +268,7 @@ func TestUnwrappedConfigPassesAndSaysSo(t *testing.T) {
 }
 
 func TestWrappedConfigOverAnotherConnIsStock(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	serverConfig, clientConfig := WrapConfig(testCA.ServerConfig()), WrapConfig(resumable())
 	server, client := tls.Server(a, serverConfig), tls.Client(b, clientConfig)
 	shake(t, server, client)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // An echSetup is one Encrypted Client Hello key pair, as both sides are given it.
@@ -92,7 +94,7 @@ func TestECHRejectedAndNotOffered(t *testing.T) {
 	mustEqual(t, "deferral", DeferralOn.String(), conn.Stats().Deferral.String())
 
 	clientConfig.EncryptedClientHelloConfigList = old.list
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	conn = WrapConn(a)
 	defer conn.Close()
 	server, client := tls.Server(conn, WrapConfig(serverConfig)), tls.Client(b, clientConfig)
@@ -110,7 +112,7 @@ func TestECHClient(t *testing.T) {
 	for name, wrap := range wrappers {
 		t.Run(name, func(t *testing.T) {
 			serverConfig, clientConfig := ech.configs()
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			wire := &recorder{Conn: a}
 			conn := WrapConn(wire)
 			client := tls.Client(conn, wrap(clientConfig, conn))
@@ -168,7 +170,7 @@ func echAtOnce(t *testing.T, ech echSetup, n int) (conns []*Conn) {
 	}
 	wrapped := WrapConfig(serverConfig)
 	for range n {
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		conn := WrapConn(a)
 		conns = append(conns, conn)
 		server, client := tls.Server(conn, wrapped), tls.Client(b, clientConfig)

@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // hostile are what a peer may send after the handshake, legal or not.
@@ -112,7 +114,7 @@ type verdict struct {
 // wrote is taken from its transport, for a reset may keep it from the peer.
 func judgeHostile(t *testing.T, l layered, h half, send func(p *puppet) []byte) verdict {
 	t.Helper()
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	wire := &recorder{Conn: a}
 	c, p, stats := h.start(t, l, wire, b)
 	out := p.in.clone()
@@ -155,7 +157,7 @@ func TestHostilePeersAreAnsweredAsInStock(t *testing.T) {
 // A peer that goes at any byte of the handshake leaves an error, and nothing else.
 func TestPeerGoesAtEveryByteOfTheHandshake(t *testing.T) {
 	flight := func() []byte { // of a client, up to its Finished
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		wire := &recorder{Conn: b}
 		shake(t, tls.Server(a, testCA.ServerConfig()), tls.Client(wire, testCA.ClientConfig()))
 		return bytes.Join(wire.take(), nil)

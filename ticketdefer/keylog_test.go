@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A key log writer of the user's gets every line, as it was; its error fails
@@ -20,7 +22,7 @@ func TestKeyLogWriterIsChained(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			run := func(w io.Writer) error {
-				a, b := tcpPair(t)
+				a, b := tlstest.TCPPair(t)
 				conn := WrapConn(a)
 				defer conn.Close()
 				serverConfig := testCA.ServerConfig()

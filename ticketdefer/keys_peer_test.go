@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // An opened record, for comparison.
@@ -41,7 +43,7 @@ func openWire(t *testing.T, e *Epoch, writes [][]byte) (out []opened) {
 func TestEpochOpensWhatRealPeersSeal(t *testing.T) {
 	for _, s := range suites {
 		t.Run(tls.CipherSuiteName(s.id), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			serverWire, clientWire, log := &recorder{Conn: a}, &recorder{Conn: b}, new(keyLog)
 			server := tls.Server(serverWire, testCA.ServerConfig())
 			client := utlsClient(t, clientWire, s.id, log)
@@ -93,7 +95,7 @@ func joinData(in []opened) (out []opened) {
 func TestEpochAgreesWithRealPeersAfterKeyUpdates(t *testing.T) {
 	for _, s := range suites {
 		t.Run(tls.CipherSuiteName(s.id), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			server, log := tls.Server(a, testCA.ServerConfig()), new(keyLog)
 			client := utlsClient(t, &exactReader{Conn: b}, s.id, log)
 			shake(t, server, client)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A half is one role of the side under test: a server or a client over a Conn,
@@ -69,7 +71,7 @@ func TestTurnKeyUpdateAnswersWaitForData(t *testing.T) {
 	for _, l := range layers {
 		for _, h := range halves {
 			t.Run(l.name+"/"+h.name, func(t *testing.T) {
-				a, b := tcpPair(t)
+				a, b := tlstest.TCPPair(t)
 				wire := &recorder{Conn: a}
 				c, p, stats := h.start(t, l, wire, b)
 				for _, n := range []int{1, maxHeldKeyUpdates, maxHeldKeyUpdates + 1, 100} {
@@ -115,7 +117,7 @@ func TestTurnKeyUpdateAnswersWaitForData(t *testing.T) {
 func TestBoundedKeyUpdateFlood(t *testing.T) {
 	for _, h := range halves {
 		t.Run(h.name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			c, p, stats := h.start(t, layers[0], a, b)
 			flood(t, p, c, map[string]int{"server": 20000, "client": 2000}[h.name])
 			if held := stats().HeldBytes; held > 2048 {
@@ -139,7 +141,7 @@ func TestBoundedKeyUpdateFlood(t *testing.T) {
 func TestEveryLegalKeyUpdateLoadWorksOverConn(t *testing.T) {
 	for _, s := range suites {
 		t.Run(tls.CipherSuiteName(s.id), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			conn, log := WrapConn(a), new(keyLog)
 			server := tls.Server(conn, WrapConfig(testCA.ServerConfig()))
 			client := utlsClient(t, &exactReader{Conn: b}, s.id, log)
@@ -176,7 +178,7 @@ func TestEveryLegalKeyUpdateLoadWorksOverConn(t *testing.T) {
 func TestOrderFatalAlertAfterTooManyKeyUpdates(t *testing.T) {
 	for _, h := range halves {
 		t.Run(h.name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			c, p, _ := h.start(t, layers[0], a, b)
 			flood(t, p, c, 1)
 			var flight []byte
@@ -207,7 +209,7 @@ func TestOrderFatalAlertAfterTooManyKeyUpdates(t *testing.T) {
 func TestOrderFullDuplexWithKeyUpdates(t *testing.T) {
 	for _, h := range halves {
 		t.Run(h.name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			c, p, stats := h.start(t, layers[0], a, b)
 			const words = 300
 			written := make(chan error, 1)

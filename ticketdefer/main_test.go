@@ -71,31 +71,6 @@ func registryDrains() bool {
 // testTimeout bounds a test that hangs; nothing waits for it otherwise.
 const testTimeout = 30 * time.Second
 
-// tcpPair returns the two ends of a connection over the loopback interface,
-// closed when the test ends.
-func tcpPair(t testing.TB) (a, b *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	dialed, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted, err := l.Accept() // does not wait: the kernel has it already
-	if err != nil {
-		dialed.Close()
-		t.Fatal(err)
-	}
-	for _, c := range []net.Conn{dialed, accepted} {
-		t.Cleanup(func() { c.Close() })
-		c.SetDeadline(time.Now().Add(testTimeout))
-	}
-	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
-}
-
 // A recorder is a transport that notes what is written to it, call by call.
 type recorder struct {
 	net.Conn

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A nonceAudit looks at everything that reached the wire and finds out, by
@@ -81,7 +83,7 @@ func TestNoNonceIsOnTheWireTwice(t *testing.T) {
 		for seed := range uint64(6) {
 			t.Run(fmt.Sprintf("%s/%d", h.name, seed), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 2))
-				a, b := tcpPair(t)
+				a, b := tlstest.TCPPair(t)
 				wire := &recorder{Conn: a}
 				c, p, stats := h.start(t, layers[0], wire, b)
 				secret := bytes.Clone(p.in.secret)

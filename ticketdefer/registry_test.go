@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A sameRandom is a Config.Rand that makes all clients send one client_random.
@@ -50,7 +52,7 @@ func replay(t *testing.T, n int, change func(i int, server, client *tls.Config))
 	var conns []*Conn
 	var busy sync.WaitGroup
 	for i := range n {
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		conn := WrapConn(a)
 		conns = append(conns, conn)
 		t.Cleanup(func() { conn.Close() })
@@ -128,7 +130,7 @@ func TestBoundedReplays(t *testing.T) {
 
 // A gate is in the registry from its ClientHello to its epoch, and not longer.
 func TestRegistryForgetsWhenTheEpochIsFound(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	server := WrapConn(a)
 	serverConfig := testCA.ServerConfig()
 	during := 0
@@ -145,7 +147,7 @@ func TestRegistryForgetsWhenTheEpochIsFound(t *testing.T) {
 // A handshake that stops anywhere leaves nothing behind once it is closed.
 func TestRegistryForgetsFailedHandshakes(t *testing.T) {
 	for _, clientBytes := range []int{0, 1, 5, 43, 44, 200} {
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		conn := WrapConn(a)
 		hello := helloRecords(1000)
 		mustWrite(t, b, hello[:min(clientBytes, len(hello))])
@@ -162,7 +164,7 @@ func TestRegistryForgetsFailedHandshakes(t *testing.T) {
 // A Conn that is dropped without Close is collected and takes its entry along.
 func TestRegistryForgetsDroppedConns(t *testing.T) {
 	for range 20 {
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		mustWrite(t, b, helloRecords(1000))
 		mustRead(t, WrapConn(a), 100)
 		mustWrite(t, WrapConn(b), helloRecords(1000)) // a client's
@@ -178,7 +180,7 @@ func TestRegistryForgetsDroppedConns(t *testing.T) {
 // Client and server may be in one process, under one client_random.
 func TestBothSidesInOneProcess(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		sc, cc := WrapConn(a), WrapConn(b)
 		clientConfig := resumable()
 		clientConfig.MaxVersion = version

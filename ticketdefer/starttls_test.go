@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A chopper is a net.Conn that cuts what passes into pieces: reads, writes, and
@@ -72,7 +74,7 @@ func say(t *testing.T, w io.Writer, r io.Reader, line string) {
 func TestServerDefersAfterSTARTTLS(t *testing.T) {
 	for _, chop := range choppers {
 		t.Run(fmt.Sprintf("read=%d,write=%d,record=%d", chop.read, chop.write, chop.record), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			wire := &recorder{Conn: a}
 			conn := WrapConn(&chopper{Conn: wire, read: chop.read})
 			peer := &chopper{Conn: b, write: chop.write, record: chop.record}
@@ -98,7 +100,7 @@ func TestServerDefersAfterSTARTTLS(t *testing.T) {
 func TestClientDefersAfterSTARTTLS(t *testing.T) {
 	for _, chop := range choppers {
 		t.Run(fmt.Sprintf("read=%d,write=%d,record=%d", chop.read, chop.write, chop.record), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			wire := &recorder{Conn: a}
 			conn := WrapConn(wire)
 			upper := &chopper{Conn: conn, write: chop.write, read: chop.read, record: chop.record} // above the layer
@@ -138,7 +140,7 @@ func (p puppetReader) Read(b []byte) (int, error) {
 // FTP's CCC: TLS ends with close_notify on both sides, plaintext follows on the
 // same connection, and then TLS begins again.
 func TestPlaintextAfterCloseNotifyAndTLSAgain(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	wire := &recorder{Conn: a}
 	conn, peer := WrapConn(wire), WrapConn(b)
 	serverConfig, clientConfig := WrapConfig(testCA.ServerConfig()), WrapConfig(resumable())
@@ -177,7 +179,7 @@ func TestPlaintextAfterCloseNotifyAndTLSAgain(t *testing.T) {
 // A client that sends something like a ClientHello as a command of the plaintext
 // protocol does not turn deferral off for the TLS that follows.
 func TestServerDefersAfterAFalseStart(t *testing.T) {
-	a, b := tcpPair(t)
+	a, b := tlstest.TCPPair(t)
 	conn := WrapConn(a)
 	say(t, conn, b, "220 ready")
 	say(t, b, conn, string(helloRecords(1000)))
@@ -213,7 +215,7 @@ func TestGarbageFromTheApplicationPasses(t *testing.T) {
 func TestKeyUpdatesAfterCloseNotifyAreDiscarded(t *testing.T) {
 	for _, l := range layers {
 		t.Run(l.name, func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			wire := &recorder{Conn: a}
 			server, _ := l.server(wire, testCA.ServerConfig())
 			p := newPuppetClient(t, server, b, resumable())

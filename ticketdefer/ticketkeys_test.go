@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A keyHolder is what a user has: a Config, and where its ticket keys are set.
@@ -140,7 +142,7 @@ func resumes(t *testing.T, runner, holder, plan string, version uint16) (row []s
 		if i == 2 || i == 4 {
 			apply(inUse, i/2)
 		}
-		a, b := tcpPair(t)
+		a, b := tlstest.TCPPair(t)
 		conn := WrapConn(a)
 		server, client := tls.Server(conn, each(conn)), tls.Client(b, clientConfig)
 		if err := tryShake(server, client); err != nil {

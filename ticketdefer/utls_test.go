@@ -6,13 +6,15 @@ import (
 	"testing"
 
 	utls "github.com/refraction-networking/utls"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A fork of crypto/tls is deferred with its own Config type.
 func TestUTLSClientIsDeferred(t *testing.T) {
 	for _, id := range []utls.ClientHelloID{utls.HelloGolang, utls.HelloChrome_Auto, utls.HelloFirefox_Auto} {
 		t.Run(id.Str(), func(t *testing.T) {
-			a, b := tcpPair(t)
+			a, b := tlstest.TCPPair(t)
 			wire := &recorder{Conn: a}
 			conn := WrapConn(wire)
 			client := utls.UClient(conn, &utls.Config{

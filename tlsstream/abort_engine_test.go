@@ -118,7 +118,7 @@ func TestEngineCloseIsNoAbortControl(t *testing.T) {
 func TestEngineAnswersNothingAfterAbort(t *testing.T) {
 	clientConfig, serverConfig := abortConfigs()
 	serverConfig.SessionTicketsDisabled = true
-	log := &abortKeyLog{}
+	log := &keyLog{}
 	clientConfig.KeyLogWriter = log
 	them, us := abortEngines(t, tlsstream.Options{}, clientConfig, serverConfig)
 	epoch := log.epoch(t, "CLIENT", them.ConnectionState())

@@ -2,13 +2,11 @@ package tlsstream_test
 
 import (
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -133,24 +131,10 @@ func abortShake(t testing.TB, a, b abortable) {
 // abortPatience.
 func abortTCP(t testing.TB) (a, b *net.TCPConn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	dialed, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dialed.Close() })
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { accepted.Close() })
-	dialed.SetDeadline(time.Now().Add(abortPatience))
-	accepted.SetDeadline(time.Now().Add(abortPatience))
-	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
+	a, b = tlstest.TCPPair(t)
+	a.SetDeadline(time.Now().Add(abortPatience))
+	b.SetDeadline(time.Now().Add(abortPatience))
+	return a, b
 }
 
 // An abortHeard is what a peer has received: application data, and how the stream ended.
@@ -212,36 +196,6 @@ func abortNoLeak(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
-}
-
-// An abortKeyLog keeps the traffic secrets of one connection.
-type abortKeyLog struct {
-	mu      sync.Mutex
-	secrets map[string][]byte // guarded by mu
-}
-
-func (l *abortKeyLog) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.secrets == nil {
-		l.secrets = make(map[string][]byte)
-	}
-	if f := strings.Fields(string(line)); len(f) == 3 {
-		l.secrets[f[0]], _ = hex.DecodeString(f[2])
-	}
-	return len(line), nil
-}
-
-// epoch returns the first application epoch of a side, CLIENT or SERVER.
-func (l *abortKeyLog) epoch(t testing.TB, side string, state tls.ConnectionState) *ticketdefer.Epoch {
-	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e, err := ticketdefer.NewEpoch(state.CipherSuite, l.secrets[side+"_TRAFFIC_SECRET_0"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
 }
 
 // An abortValve is a transport that lets a number of bytes through in each direction and is then clogged. Once a

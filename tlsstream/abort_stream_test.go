@@ -155,7 +155,7 @@ func TestAbortAfterKeyUpdates(t *testing.T) {
 func testAbortAfterKeyUpdates(t *testing.T, p abortPath, r abortRole, updates int, answers string) {
 	client, server := abortConfigs()
 	server.SessionTicketsDisabled = true // they would be numbered too
-	log, side := &abortKeyLog{}, "CLIENT"
+	log, side := &keyLog{}, "CLIENT"
 	client.KeyLogWriter = log
 	if r.name == "client" {
 		side = "SERVER"

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // Each benchmark has a sub-benchmark stack=... for crypto/tls alone and for both
@@ -25,7 +26,7 @@ func forStacks(b *testing.B, f func(b *testing.B, s stack)) {
 func benchPair(b *testing.B, s stack) (client, server secureConn) {
 	b.Helper()
 	clientConfig, serverConfig := ticketConfigs()
-	x, y := tcpEnds(b)
+	x, y := tlstest.TCPPair(b)
 	client, server = s.client(x, clientConfig), s.server(y, serverConfig)
 	if err := handshakeBoth(client, server); err != nil {
 		b.Fatal(err)

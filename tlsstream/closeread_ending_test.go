@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -142,7 +143,7 @@ func TestCloseReadShowsHowThePeerEnds(t *testing.T) {
 
 // A reset by a kernel's TCP shows, too.
 func TestCloseReadShowsAReset(t *testing.T) {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	client := tlsstream.Client(clientConn, endCA.ClientConfig())
 	defer client.Close()
 	scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)
@@ -249,7 +250,7 @@ func TestCloseReadEndsARead(t *testing.T) {
 
 // CloseRead is a call like others: it handshakes, and fails where they fail.
 func TestCloseReadRunsTheHandshake(t *testing.T) {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	client := tlsstream.Client(clientConn, endCA.ClientConfig())
 	server := tls.Server(serverConn, endCA.ServerConfig())
 	go server.Handshake()
@@ -261,7 +262,7 @@ func TestCloseReadRunsTheHandshake(t *testing.T) {
 	if err := client.CloseRead(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
-	clientConn, serverConn = endTCP(t)
+	clientConn, serverConn = tlstest.TCPPair(t)
 	serverConn.Close()
 	client = tlsstream.Client(clientConn, endCA.ClientConfig())
 	defer client.Close()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -87,7 +88,7 @@ func TestCloseReadKeepsTickets(t *testing.T) {
 			serverConfig.ClientAuth = tls.RequestClientCert // so the ticket has a flight of its own
 			o := tlsstream.Options{DrainTimeout: -1}        // a drain would see it, too
 			for i := range 2 {
-				clientConn, serverConn := endTCP(t)
+				clientConn, serverConn := tlstest.TCPPair(t)
 				client, server := o.Client(clientConn, clientConfig), tls.Server(serverConn, serverConfig)
 				received := make(chan []byte, 1)
 				go func() {
@@ -130,7 +131,7 @@ func TestCloseKeepsTickets(t *testing.T) {
 	clientConfig, serverConfig := endConfigs()
 	clientConfig.ClientSessionCache = cache
 	serverConfig.ClientAuth = tls.RequestClientCert
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	client, server := tlsstream.Client(clientConn, clientConfig), tls.Server(serverConn, serverConfig)
 	go func() {
 		io.Copy(io.Discard, server)
@@ -174,7 +175,7 @@ func TestCloseReadCostsOneGoroutine(t *testing.T) {
 		func(c *tlsstream.Conn, p *scriptedPeer) { p.send(contentAlert, levelWarning, 0) },
 		func(c *tlsstream.Conn, p *scriptedPeer) { p.send(contentData, 'x') },
 	} {
-		clientConn, serverConn := endTCP(t)
+		clientConn, serverConn := tlstest.TCPPair(t)
 		client := (&tlsstream.Options{DrainTimeout: -1}).Client(clientConn, endCA.ClientConfig())
 		peer := scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)
 		await(0)

@@ -47,24 +47,6 @@ func endListen(t testing.TB) net.Listener {
 	return l
 }
 
-// endTCP returns both ends of a loopback connection, closed when the test ends.
-func endTCP(t testing.TB) (client, server *net.TCPConn) {
-	t.Helper()
-	l := endListen(t)
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	s, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
-}
-
 // endConfigs are configurations with which a client is sent tickets.
 func endConfigs() (client, server *tls.Config) {
 	client, server = endCA.ClientConfig(), endCA.ServerConfig()

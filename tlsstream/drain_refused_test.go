@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -17,7 +18,7 @@ func TestCloseDrainsWhatCryptoTLSRefusesToRead(t *testing.T) {
 	var log keyLog
 	server.KeyLogWriter = &log
 	server.SessionTicketsDisabled = true // the sequence numbers are the test's
-	c, s := tcpEnds(t)
+	c, s := tlstest.TCPPair(t)
 	c.SetWriteBuffer(2 * size)
 	s.SetReadBuffer(32 << 10)
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -33,7 +34,7 @@ func TestAlertNumberIsFoundInErrorsOfThisGoRelease(t *testing.T) {
 		}
 		return shape{op.Op, reflect.ValueOf(op.Err).Kind(), op.Err.Error()}
 	}
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	client := tls.Client(clientConn, endCA.ClientConfig())
 	peer := scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)
 	peer.send(contentAlert, levelFatal, byte(tlsstream.AlertInternalError))
@@ -42,7 +43,7 @@ func TestAlertNumberIsFoundInErrorsOfThisGoRelease(t *testing.T) {
 		t.Errorf("the peer's alert, -want +got:\n%s", diff)
 	}
 
-	clientConn, serverConn = endTCP(t)
+	clientConn, serverConn = tlstest.TCPPair(t)
 	client = tls.Client(clientConn, endCA.ClientConfig())
 	peer = scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)
 	peer.send(99, 0) // no such content type
@@ -60,7 +61,7 @@ func TestAlertOfThePeerKeepsItsNumber(t *testing.T) {
 		if n == int(tlsstream.AlertUserCanceled) {
 			continue // not fatal, and ignored by crypto/tls
 		}
-		clientConn, serverConn := endTCP(t)
+		clientConn, serverConn := tlstest.TCPPair(t)
 		client := tlsstream.Client(clientConn, endCA.ClientConfig())
 		peer := scriptPeer(t, serverConn, false, config, client.Handshake)
 		peer.send(contentAlert, levelFatal, byte(n))
@@ -92,7 +93,7 @@ func alertIn(err error) alertSeen {
 func TestBothEndsNameTheSameAlert(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
-			clientConn, serverConn := endTCP(t)
+			clientConn, serverConn := tlstest.TCPPair(t)
 			config := endCA.ClientConfig()
 			config.MaxVersion = version
 			client := tlsstream.Client(clientConn, config)
@@ -172,7 +173,7 @@ func TestThePeersAlertWinsOverItsReset(t *testing.T) {
 	} {
 		for _, errno := range []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE} {
 			t.Run(row.stack+"/"+row.call+"/"+errno.Error(), func(t *testing.T) {
-				clientConn, serverConn := endTCP(t)
+				clientConn, serverConn := tlstest.TCPPair(t)
 				broken := &brokenConn{TCPConn: clientConn}
 				client := row.client(broken)
 				defer client.Close()
@@ -218,7 +219,7 @@ func (c *starvedConn) Read(p []byte) (int, error) {
 
 // On a busy machine the alert wins, too.
 func TestThePeersAlertWinsThoughADeadlineHasPassed(t *testing.T) {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	starved := &starvedConn{brokenConn: &brokenConn{TCPConn: clientConn}}
 	client := tlsstream.Client(starved, endCA.ClientConfig())
 	defer client.Close()
@@ -266,7 +267,7 @@ func TestErrorsMatchThoseOfTheTransport(t *testing.T) {
 		}, writeUntilError, syscall.ECONNRESET},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			clientConn, serverConn := endTCP(t)
+			clientConn, serverConn := tlstest.TCPPair(t)
 			conn := (&tlsstream.Options{DrainTimeout: -1}).Client(clientConn, endCA.ClientConfig())
 			scriptPeer(t, serverConn, false, endCA.ServerConfig(), conn.Handshake)
 			c.act(conn, serverConn)

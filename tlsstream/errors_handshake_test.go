@@ -129,7 +129,7 @@ func afterAnswer(then func(*net.TCPConn)) func(*testing.T, *net.TCPConn, *tls.Co
 }
 
 func (c *handshakeCase) run(t *testing.T) error {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	clientConfig, serverConfig := endCA.ClientConfig(), endCA.ServerConfig()
 	if c.config != nil {
 		c.config(clientConfig, serverConfig)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestHandshakeErrorEscapesNamesOfACertificate(t *testing.T) {
 	client, server := ticketConfigs()
 	server.Certificates = []tls.Certificate{testCA.Server("\x1b]0;owned\x07.test", "x\nlevel=info msg=\"all is well\"")}
-	c, s := tcpEnds(t)
+	c, s := tlstest.TCPPair(t)
 	done := make(chan error, 1)
 	go func() { done <- tls.Server(s, server).Handshake() }()
 	conn := tlsstream.Client(c, client)

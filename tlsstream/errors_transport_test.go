@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -70,7 +71,7 @@ func TestDeadPeerIsNoDeadline(t *testing.T) {
 // A client whose last flight cannot leave, because the server has given up, is
 // told why the server has.
 func TestServersAlertWinsOverTheLastFlight(t *testing.T) {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	broken := &brokenConn{TCPConn: clientConn}
 	client := tlsstream.Client(broken, endCA.ClientConfig())
 	defer client.Close()
@@ -180,7 +181,7 @@ func TestEngineHandshakeErrors(t *testing.T) {
 // and its errors are of no type that tells an alert.
 func TestStockErrorsDoNotTell(t *testing.T) {
 	t.Run("cut", func(t *testing.T) {
-		clientConn, serverConn := endTCP(t)
+		clientConn, serverConn := tlstest.TCPPair(t)
 		go func() {
 			readRecord(serverConn)
 			serverConn.Close()
@@ -190,7 +191,7 @@ func TestStockErrorsDoNotTell(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
-		clientConn, serverConn := endTCP(t)
+		clientConn, serverConn := tlstest.TCPPair(t)
 		go tls.Server(serverConn, endCA.ServerConfig()).Handshake()
 		config := endCA.ClientConfig()
 		strangeCA(config, nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -25,7 +26,7 @@ func TestCloseWriteIsAHalfClose(t *testing.T) {
 				t.Parallel()
 				var a, b net.Conn
 				if network == "tcp" {
-					a, b = tcpEnds(t)
+					a, b = tlstest.TCPPair(t)
 				} else {
 					a, b = membio.Pipe(wide(1 << 16))
 				}

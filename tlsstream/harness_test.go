@@ -80,31 +80,6 @@ func (l *oneListener) Accept() (net.Conn, error) {
 func (l *oneListener) Close() error   { return nil }
 func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// tcpEnds returns both ends of a connection over the loopback interface. They
-// are closed when the test ends.
-func tcpEnds(t testing.TB) (client, server *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	dialed, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted, err := l.Accept() // is there already
-	if err != nil {
-		dialed.Close()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		dialed.Close()
-		accepted.Close()
-	})
-	return dialed.(*net.TCPConn), accepted.(*net.TCPConn)
-}
-
 // wide are the options of a pipe that takes n bytes in each direction before a
 // Write blocks.
 func wide(n int) membio.PipeOptions {

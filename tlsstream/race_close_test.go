@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -34,7 +35,7 @@ func (c *lateConn) Read(p []byte) (int, error) {
 // A Read that Close overtakes may find a request for new keys, whose answer has
 // nowhere to go. It is not the peer's fault, and no record comes out of step.
 func TestReadThatCloseOvertakesFindsNoFault(t *testing.T) {
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	transport := &lateConn{Conn: clientConn, entered: make(chan struct{}, 9), late: make(chan []byte)}
 	client := (&tlsstream.Options{DrainTimeout: -1}).Client(transport, endCA.ClientConfig())
 	peer := scriptPeer(t, serverConn, false, endCA.ServerConfig(), client.Handshake)

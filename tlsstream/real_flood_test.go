@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -132,7 +133,7 @@ func heap() uint64 {
 func TestCryptoTLSReadsAfterKeyUpdateFlood(t *testing.T) {
 	for _, stack := range ourStacks {
 		t.Run("stack="+stack.name, func(t *testing.T) {
-			raw, serverEnd := tcpEnds(t)
+			raw, serverEnd := tlstest.TCPPair(t)
 			raw.SetDeadline(time.Now().Add(realTimeout))
 			clientConfig, serverConfig := ticketConfigs()
 			log := new(keyLog)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -41,7 +42,7 @@ func TestTraceTellsOfAbort(t *testing.T) {
 // A server that wants a certificate, and a client that has none.
 func TestTraceTellsOfRefusal(t *testing.T) {
 	t.Parallel()
-	x, y := endTCP(t)
+	x, y := tlstest.TCPPair(t)
 	var clientLog, serverLog traceLog
 	clientConfig, serverConfig := endConfigs()
 	certificateNeeded(nil, serverConfig)

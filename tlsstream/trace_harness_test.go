@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -115,7 +116,7 @@ type tracedPair func(t testing.TB, clientLog, serverLog *traceLog, clientConfig,
 
 func tracedStreams(t testing.TB, clientLog, serverLog *traceLog, clientConfig, serverConfig *tls.Config) (client, server secureConn) {
 	t.Helper()
-	x, y := endTCP(t)
+	x, y := tlstest.TCPPair(t)
 	client = clientLog.options().Client(x, clientConfig)
 	server = serverLog.options().Server(y, serverConfig)
 	if err := handshakeBoth(client, server); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -39,7 +40,7 @@ func TestTruncationIsVisible(t *testing.T) {
 				t.Parallel()
 				var a, b net.Conn
 				if network == "tcp" {
-					a, b = tcpEnds(t)
+					a, b = tlstest.TCPPair(t)
 				} else {
 					a, b = membio.Pipe(wide(1 << 20))
 				}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -108,7 +109,7 @@ func readWithEngine(engine *tlsstream.Engine, conn net.Conn) (data []byte, err e
 // the handshake.
 func (u *cutUpload) cutAt(t *testing.T, reader cutReader, n int) (got []byte, boundary, whole bool, err error) {
 	t.Helper()
-	clientConn, serverConn := endTCP(t)
+	clientConn, serverConn := tlstest.TCPPair(t)
 	defer clientConn.Close()
 	defer serverConn.Close()
 	type result struct {

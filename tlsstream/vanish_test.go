@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -169,7 +170,7 @@ func TestPeerVanishesOverTCP(t *testing.T) {
 				clientConfig, serverConfig := testCA.ClientConfig(), testCA.ServerConfig()
 				mutual(clientConfig, serverConfig)
 				for after, gone := 0, true; gone; after += 97 {
-					a, b := tcpEnds(t)
+					a, b := tlstest.TCPPair(t)
 					gone = vanishRun(t, a, b, clientVictim, reset, after, clientConfig, serverConfig)
 				}
 			})

@@ -3,12 +3,14 @@
 //	tlsstream torture              make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream torture list         name the scenarios, networks and stacks
 //	tlsstream torture replay ID    play one case again that torture has printed
+//	tlsstream proxy                put TLS in front of a TCP service, or of a client that has none
+//	tlsstream ftpd                 receive files over FTPS, whole or not at all
+//	tlsstream probe HOST:PORT      tell whether clients that only write are safe with a server
+//	tlsstream get URL              download a file that is whole, or say why not
 //	tlsstream version              print the version
 //
-// Each command has a --help, which describes its JSON too. The exit status is 0 for success, 1 for wrong usage or an
-// internal error, and 130 after an interrupt. torture and replay have one more for each class of verdict: 2 silent loss,
-// 3 deadlock, 5 corrupted, 6 reordered, 7 lost, 8 hung close, 9 wrong error, 10 leaked goroutine, 11 slow; and torture has
-// 4 for a control that did not fail where it must.
+// Each command has a --help, which describes its JSON and its exit statuses: 0 for success, 1 for wrong usage or an
+// internal error, 130 after an interrupt, and others for what the command found.
 package main
 
 // The rules of this program:
@@ -62,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newTortureCommand(), newVersionCommand())
+	root.AddCommand(newTortureCommand(), newProxyCommand(), newFtpdCommand(), newProbeCommand(), newGetCommand(), newVersionCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -26,7 +26,13 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":    runForStatus,
 			"interrupt": runAndInterrupt,
+			"serve":     serve,
+			"end":       end,
+			"await":     await,
+			"terminate": runAndTerminate,
+			"probed":    startForScript,
 		},
+		Condition: has,
 	})
 }
 

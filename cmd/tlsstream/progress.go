@@ -30,17 +30,21 @@ type progress struct {
 func newProgress(w io.Writer, soak time.Duration) *progress {
 	now := time.Now()
 	p := &progress{w: w, soak: soak, started: now, shown: now}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions64(-1,
-			progressbar.OptionSetWriter(w),
-			progressbar.OptionSetWidth(24),
-			progressbar.OptionThrottle(liveInterval),
-			progressbar.OptionSetPredictTime(false),
-			progressbar.OptionSetElapsedTime(false),
-			progressbar.OptionClearOnFinish(),
-		)
-	}
+	p.bar = newBar(w, progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false))
 	return p
+}
+
+// newBar returns a bar that rewrites a line of w; nil if w is no terminal.
+func newBar(w io.Writer, options ...progressbar.Option) *progressbar.ProgressBar {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return progressbar.NewOptions64(-1, append([]progressbar.Option{
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetWidth(24),
+		progressbar.OptionThrottle(liveInterval),
+		progressbar.OptionClearOnFinish(),
+	}, options...)...)
 }
 
 // update is a torture.Plan's Progress.

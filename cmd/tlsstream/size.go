@@ -2,17 +2,18 @@ package main
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
 
-// A byteSize is a flag that takes a number of bytes, or of KiB or MiB.
+// A byteSize is a flag that takes a number of bytes, or of KiB, MiB or GiB.
 type byteSize int64
 
 var units = []struct {
 	name  string
 	bytes byteSize
-}{{"MiB", 1 << 20}, {"KiB", 1 << 10}}
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
 
 var errSize = errors.New("want a number of bytes of at least 1, such as 65536, 64KiB or 1MiB")
 
@@ -26,7 +27,7 @@ func (s *byteSize) Set(text string) error {
 		}
 	}
 	n, err := strconv.ParseUint(text, 10, 40)
-	if err != nil || n == 0 {
+	if err != nil || n == 0 || n > math.MaxInt64/uint64(unit) {
 		return errSize
 	}
 	*s = byteSize(n) * unit
