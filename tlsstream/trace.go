@@ -41,7 +41,8 @@ type Trace struct {
 	// without close_notify is dropped, and no function is called for that.
 	Held func(c net.Conn, i HeldInfo)
 
-	// Released is called when everything held has become due.
+	// Released is called when everything held has become due, in front of what the
+	// Cause names (RFC 8446 4.6).
 	Released func(c net.Conn, i ReleasedInfo)
 
 	// KeyUpdate is called for the answers to KeyUpdates of the peer's (RFC 8446
@@ -60,13 +61,15 @@ type Trace struct {
 	AlertReceived func(c net.Conn, i AlertInfo)
 
 	// DrainBegin is called when this side has said its last word and begins to
-	// read and discard, up to the peer's end: see Options.DrainTimeout. There is one
-	// DrainEnd for each.
+	// read and discard, up to the peer's end: see Options.DrainTimeout. A close on top
+	// of unread input sends RST (RFC 1122 4.2.2.13), which can destroy an alert
+	// (RFC 8446 6). There is one DrainEnd for each.
 	DrainBegin func(c net.Conn, i DrainInfo)
 	DrainEnd   func(c net.Conn, i DrainEndInfo)
 
-	// Deferral is called when deferral is found to be on, or off, and why. It may
-	// be off for want of a secret first, and on later.
+	// Deferral is called when deferral of post-handshake messages (RFC 8446 4.6) is
+	// found to be on, or off, and why. It may be off for want of a secret first, and
+	// on later.
 	Deferral func(c net.Conn, d ticketdefer.Deferral)
 
 	// Lost is called in place of n calls that were left out, because 1,024 were
