@@ -103,13 +103,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if n == 0 {
 		return n, err
 	}
-	defer c.observer.DeliverAside()
 	switch s := c.session.Load(); {
 	case s == nil || s.gate.Closed():
 		c.sniffInbound(p[:n])
 	case s.gate.client:
 		c.noteServerHello(s.gate, p[:n])
 	}
+	c.observer.DeliverAside()
 	return n, err
 }
 

@@ -177,7 +177,9 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			return due, err
 		}
 		if act == actPass && whole && len(g.held) == 0 {
-			g.noteSaid()
+			if g.said != nil {
+				g.noteSaid()
+			}
 			pos = end
 			continue
 		}
@@ -198,7 +200,9 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			g.hold(record)
 		case actDiscard:
 		}
-		g.noteSaid()
+		if g.said != nil {
+			g.noteSaid()
+		}
 	}
 	pass(pos)
 	if g.phase == phaseOff {

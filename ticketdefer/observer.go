@@ -55,27 +55,31 @@ func (o *Observer) Note(e Event) {
 // If another goroutine is doing so, or the caller is inside the function, that one
 // hands over the rest.
 func (o *Observer) Deliver() {
-	if o != nil && o.waiting.Load() && o.begin() {
-		o.deliver()
+	if o != nil && o.waiting.Load() { // small enough to be inlined: each Read and Write asks
+		o.begin(false)
 	}
 }
 
 // DeliverAside is Deliver in a goroutine of its own, for callers that hold a lock, or
 // run under one of somebody else's.
 func (o *Observer) DeliverAside() {
-	if o != nil && o.waiting.Load() && o.begin() {
-		go o.deliver()
+	if o != nil && o.waiting.Load() {
+		o.begin(true)
 	}
 }
 
-func (o *Observer) begin() bool {
+func (o *Observer) begin(aside bool) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.delivering {
-		return false
-	}
+	already := o.delivering
 	o.delivering = true
-	return true
+	o.mu.Unlock()
+	switch {
+	case already:
+	case aside:
+		go o.deliver()
+	default:
+		o.deliver()
+	}
 }
 
 func (o *Observer) deliver() {
@@ -167,10 +171,8 @@ func (g *Gate) note(e Event) {
 }
 
 func (g *Gate) noteSaid() {
-	if g.said != nil {
-		g.note(*g.said)
-		g.said = nil
-	}
+	g.note(*g.said)
+	g.said = nil
 }
 
 func (g *Gate) noteKeyUpdate(state KeyUpdateState, n int) {
