@@ -47,6 +47,13 @@ var draining = make(chan struct{}, maxDraining)
 // goroutine of its own, within the given time. If 256 connections are being
 // drained already, or conn cannot be shut down on one side, it closes at once.
 func CloseDrained(conn net.Conn, within time.Duration) error {
+	return CloseDrainedFunc(conn, within, func() {}, func(error) {})
+}
+
+// CloseDrainedFunc is CloseDrained for callers that watch: begun is called before it
+// returns, unless it closes at once, and ended by that goroutine, with the result of
+// Drain, after the close.
+func CloseDrainedFunc(conn net.Conn, within time.Duration, begun func(), ended func(error)) error {
 	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok {
 		return conn.Close()
@@ -60,10 +67,12 @@ func CloseDrained(conn net.Conn, within time.Duration) error {
 		<-draining
 		return conn.Close()
 	}
+	begun()
 	go func() {
-		defer func() { <-draining }()
-		_ = Drain(conn)
+		err := Drain(conn)
 		_ = conn.Close() // its last word has been sent
+		<-draining
+		ended(err)
 	}()
 	return nil
 }

@@ -95,8 +95,10 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 		}
 		alert = e.Seal(alert, recordAlert, content)
 	}
+	g.cause = ReleaseAlert
 	due := append(g.release(nil), alert)
 	g.alerts.Add(1)
+	g.note(Event{Kind: EventAlert, Alert: description, Known: true})
 	g.phase = phaseClosed
 	g.aborted = true
 	g.wipeCandidates()
@@ -142,7 +144,7 @@ func (g *Gate) noteHello(records []byte) {
 	}
 	g.suite = suite
 	if suite>>8 != tls.TLS_AES_128_GCM_SHA256>>8 {
-		g.stats.Deferral = DeferralTLS12
+		g.setDeferral(DeferralTLS12)
 	}
 }
 

@@ -69,7 +69,11 @@ func (c *Conn) abort(stack io.Reader, description uint8, send, drain time.Durati
 	if err := c.transport.SetReadDeadline(earlier(c.readBy, drain)); err != nil {
 		return err
 	}
-	return membio.Drain(c.transport)
+	end := c.observer.NoteDrain(DrainAbort, drain)
+	c.observer.DeliverAside()
+	err = membio.Drain(c.transport)
+	end(DrainEndOf(err))
+	return err
 }
 
 // queueCut makes the rest of the record that a Write was stuck in the next to be sent.

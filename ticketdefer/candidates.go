@@ -26,14 +26,14 @@ func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bo
 			}
 			g.inner = e
 			g.phase = phaseEpoch
-			g.stats.Deferral = DeferralOn
+			g.setDeferral(DeferralOn)
 			c.epochs = slices.DeleteFunc(c.epochs, func(other *Epoch) bool { return other == e })
 			g.wipeCandidates() // all copies but the one that e owns
 			return contentType, content, true
 		}
 	}
 	if len(g.candidates) == 0 && g.stats.Deferral == DeferralWaiting {
-		g.stats.Deferral = DeferralNoSecret // crypto/tls logs it before it seals; a later one still counts
+		g.setDeferral(DeferralNoSecret) // crypto/tls logs it before it seals; a later one still counts
 	}
 	if g.trials++; g.trials >= maxTrials {
 		if len(g.candidates) == 0 {

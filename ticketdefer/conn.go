@@ -26,6 +26,7 @@ import (
 // breaks it, and drops what is held.
 type Conn struct {
 	transport *membio.Conn
+	observer  *Observer // see Observe
 
 	// writing is held across Filter and the transport write behind it, so
 	// that records leave in the order of the gate's decisions. It is taken
@@ -68,6 +69,11 @@ func WrapConn(conn net.Conn) *Conn {
 	return &Conn{transport: membio.NewConn(conn), writing: make(chan struct{}, 1)}
 }
 
+// Observe makes c note its events with o, and deliver them, each time in a goroutine
+// of its own: the TLS stack above holds locks while it calls c. It must be called
+// before c is used, and has no effect on the session of an earlier handshake.
+func (c *Conn) Observe(o *Observer) { c.observer = o }
+
 // WrapListener returns a listener whose connections are [Conn]s. Use it for
 // libraries that call tls.Server or tls.NewListener themselves, and give those
 // a Config from [WrapConfig].
@@ -103,6 +109,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	case s.gate.client:
 		c.noteServerHello(s.gate, p[:n])
 	}
+	c.observer.DeliverAside()
 	return n, err
 }
 
@@ -126,6 +133,7 @@ func (c *Conn) sniffInbound(p []byte) {
 
 // begin starts a TLS session.
 func (c *Conn) begin(s *session) {
+	s.gate.Observe(c.observer)
 	c.latest.Store(s)
 	if old := c.session.Swap(s); old != nil {
 		old.end()
@@ -139,7 +147,10 @@ func (c *Conn) begin(s *session) {
 // reports len(p) when everything was written or held.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	defer func() {
+		<-c.writing
+		c.observer.DeliverAside()
+	}()
 	if c.ending.Load() && !c.passesAlert(p) {
 		return 0, net.ErrClosed // an alert is the last thing to send
 	}
@@ -213,7 +224,10 @@ func (c *Conn) keep(rest []byte, err error) {
 // anything else.
 func (c *Conn) FlushTickets() error {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	defer func() {
+		<-c.writing
+		c.observer.DeliverAside()
+	}()
 	return c.flushLocked()
 }
 
@@ -263,6 +277,7 @@ const refusalDrain = 2 * time.Second
 // that in place of the alert. Deadlines set from then on have no effect, and a
 // second Close returns net.ErrClosed.
 func (c *Conn) Close() error {
+	defer c.observer.DeliverAside()
 	again := c.closed.Swap(true)
 	s := c.session.Load()
 	if s == nil {
@@ -274,7 +289,7 @@ func (c *Conn) Close() error {
 		return net.ErrClosed
 	}
 	if refused && c.beginEnding() {
-		return membio.CloseDrained(c.transport, refusalDrain)
+		return c.observer.CloseDrained(c.transport, refusalDrain)
 	}
 	return c.transport.Close()
 }
@@ -290,7 +305,10 @@ func (c *Conn) beginEnding() bool {
 // where it has one. It sends no close_notify; tls.Conn.CloseWrite does.
 func (c *Conn) CloseWrite() error {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	defer func() {
+		<-c.writing
+		c.observer.DeliverAside()
+	}()
 	if err := c.flushLocked(); err != nil {
 		return err
 	}

@@ -96,8 +96,9 @@ var errOutOfStep = errors.New("ticketdefer: record does not open after collapsed
 // their own across the call and the write. No lock of the gate is held while a
 // caller does I/O.
 type Gate struct {
-	client bool
-	alerts atomic.Int64 // see Alerts
+	client   bool
+	observer *Observer    // set before the first call of another method
+	alerts   atomic.Int64 // see Alerts
 
 	// mu guards the rest. It nests inside every other lock, and nothing is
 	// called while it is held: crypto/tls writes its key log under a
@@ -127,7 +128,10 @@ type Gate struct {
 	afterFirst     *Epoch // the epoch that the first one begins; nil without one, or once wire is set
 	mixed          bool   // something else is held behind the first one
 
-	sealed []byte // the record of an actReseal, between judge and Filter
+	sealed []byte       // the record of an actReseal, between judge and Filter
+	update bool         // the record that judge looks at is a KeyUpdate
+	cause  ReleaseCause // why that record takes along what is held
+	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
 	small  [keyUpdateRecordLen]byte // content of short records
 }
@@ -173,6 +177,9 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			return due, err
 		}
 		if act == actPass && whole && len(g.held) == 0 {
+			if g.said != nil {
+				g.noteSaid()
+			}
 			pos = end
 			continue
 		}
@@ -186,12 +193,15 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 			g.sealed = nil
 		case actHold:
 			if len(g.held)+len(record) > maxHeldBytes {
-				g.stats.ForcedReleases++
+				g.forceRelease()
 				due = append(g.release(due), record)
 				break
 			}
 			g.hold(record)
 		case actDiscard:
+		}
+		if g.said != nil {
+			g.noteSaid()
 		}
 	}
 	pass(pos)
@@ -203,6 +213,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 		if pos < len(p) {
 			if p[pos] == recordAlert { // no TLS before 1.3 hides the type
 				g.noteAlert(p[min(len(p), pos+recordHeaderLen):])
+				g.noteSaid()
 			}
 			due = append(due, p[pos:])
 		}
@@ -222,6 +233,7 @@ const (
 
 // judge decides over one record and moves the gate's state past it.
 func (g *Gate) judge(record []byte) (action, error) {
+	g.update, g.cause = false, ReleaseData
 	switch g.phase {
 	case phaseHandshake:
 		switch record[0] {
@@ -285,12 +297,13 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 			g.hold(g.wire.Seal(nil, contentType, content))
 			return actDiscard, nil
 		}
-		g.stats.ForcedReleases++
+		g.forceRelease()
 	}
 	if contentType == recordApplicationData {
 		g.phase = phaseStream
 	}
 	if contentType == recordAlert {
+		g.cause = ReleaseAlert
 		if g.noteAlert(content) == alertCloseNotify {
 			g.phase = phaseClosed
 		}
@@ -307,6 +320,8 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 // passes.
 func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, error) {
 	g.stats.KeyUpdates++
+	g.update = true
+	g.noteKeyUpdate(KeyUpdateSeen, 1)
 	act := actHold
 	switch {
 	case g.phase == phaseClosed:
@@ -320,13 +335,14 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 	case g.wire == nil && g.mixed:
 		// What is held behind the first update is sealed in the epochs in
 		// between, which can then not be skipped.
-		g.stats.ForcedReleases++
+		g.forceRelease()
 		act = actPass
 	default:
 		if g.wire == nil {
 			g.collapse()
 		}
 		g.stats.CollapsedKeyUpdates++
+		g.noteKeyUpdate(KeyUpdateCollapsed, 1)
 		act = actDiscard
 	}
 
@@ -337,7 +353,7 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 		}
 		switch {
 		case act == actHold && len(g.held)+len(g.sealed) > maxHeldBytes:
-			g.stats.ForcedReleases++
+			g.forceRelease()
 			act = actReseal
 		case act == actHold:
 			g.hold(g.sealed)
@@ -347,6 +363,9 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 	}
 	if err := g.inner.Update(); err != nil {
 		return actPass, err
+	}
+	if act == actPass || act == actReseal {
+		g.noteKeyUpdate(KeyUpdateAnswered, 1)
 	}
 	if g.wire == nil && act == actHold {
 		g.heldUpdates++
@@ -364,6 +383,7 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 // be in another epoch than crypto/tls.
 func (g *Gate) collapse() {
 	g.stats.CollapsedKeyUpdates += int64(g.heldUpdates - 1)
+	g.noteKeyUpdate(KeyUpdateCollapsed, g.heldUpdates-1)
 	g.heldRecords -= g.heldUpdates - 1
 	g.held = g.held[:g.firstUpdateEnd]
 	g.heldUpdates = 1
@@ -381,9 +401,20 @@ func (g *Gate) scratch(record []byte) []byte {
 
 func (g *Gate) hold(record []byte) {
 	g.held = append(g.held, record...)
-	if record[0] != recordChangeCipherSpec {
-		g.heldRecords++
+	if record[0] == recordChangeCipherSpec {
+		return
 	}
+	g.heldRecords++
+	g.note(Event{
+		Kind: EventHeld, Records: 1, Bytes: len(record), KeyUpdate: g.update,
+		TotalRecords: g.heldRecords, TotalBytes: len(g.held),
+	})
+}
+
+// forceRelease is called where a bound makes held records leave early.
+func (g *Gate) forceRelease() {
+	g.stats.ForcedReleases++
+	g.cause = ReleaseBound
 }
 
 // release appends everything held to due.
@@ -395,6 +426,10 @@ func (g *Gate) release(due [][]byte) [][]byte {
 	if g.heldRecords > 0 {
 		g.stats.ReleasedRecords += int64(g.heldRecords)
 		g.stats.ReleasedBytes += int64(len(g.held))
+		g.note(Event{Kind: EventReleased, Records: g.heldRecords, Bytes: len(g.held), Cause: g.cause})
+	}
+	if g.heldUpdates > 0 {
+		g.noteKeyUpdate(KeyUpdateAnswered, g.heldUpdates)
 	}
 	g.forget()
 	return due
@@ -413,6 +448,7 @@ func (g *Gate) forget() {
 func (g *Gate) Release() [][]byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.cause = ReleaseFlush
 	return g.release(nil)
 }
 
@@ -427,8 +463,8 @@ func (g *Gate) Disable(why Deferral) {
 }
 
 func (g *Gate) turnOff(why Deferral) {
-	g.phase = phaseOff
-	g.stats.Deferral = why
+	g.phase, g.cause = phaseOff, ReleaseOff
+	g.setDeferral(why)
 	g.wipeCandidates()
 }
 
@@ -445,6 +481,10 @@ func (g *Gate) Closed() bool {
 // because TLS 1.2 has encrypted it, is of no account: it may be close_notify.
 func (g *Gate) noteAlert(content []byte) (description int) {
 	g.alerts.Add(1)
+	g.said = &Event{Kind: EventAlert, Known: len(content) == 2}
+	if g.said.Known {
+		g.said.Alert = content[1]
+	}
 	if len(content) == 2 && content[1] == alertCloseNotify {
 		return alertCloseNotify
 	}

@@ -13,12 +13,13 @@ import (
 // A stack is a scripted TLS stack: it seals what a test says, as any TLS 1.3
 // stack may, and writes it through a gate to a listener, the peer.
 type stack struct {
-	t     testing.TB
-	gate  *Gate
-	hs    *Epoch // before Finished
-	app   *Epoch // after it
-	peer  *listenerPeer
-	wrote []opened // what the peer is to receive: whole messages, data, alerts
+	t      testing.TB
+	gate   *Gate
+	hs     *Epoch // before Finished
+	app    *Epoch // after it
+	peer   *listenerPeer
+	ledger *ledger
+	wrote  []opened // what the peer is to receive: whole messages, data, alerts
 
 	pending   []byte // sealed, not yet given to the gate
 	mustHold  bool   // pending is nothing but what must wait
@@ -35,8 +36,9 @@ func newStack(t testing.TB, gate *Gate, s *suite) *stack {
 	t.Helper()
 	hs, peerHS := epochPair(t, s, 0xaa)
 	app, peerApp := epochPair(t, s, 0xbb)
+	ledger := newLedger(t, gate)
 	gate.AddSecret(app.secret)
-	return &stack{t: t, gate: gate, hs: hs, app: app, peer: &listenerPeer{epochs: []*Epoch{peerHS, peerApp}}}
+	return &stack{t: t, gate: gate, ledger: ledger, hs: hs, app: app, peer: &listenerPeer{epochs: []*Epoch{peerHS, peerApp}}}
 }
 
 // handshake writes a flight as a server does: ServerHello, change_cipher_spec,
@@ -149,6 +151,7 @@ func (s *stack) release() {
 
 func (s *stack) receive(due [][]byte) {
 	s.t.Helper()
+	s.ledger.observer.Deliver()
 	// Without the gate a stack may well write behind its close_notify.
 	s.peer.stopAtEnd = s.gate.Stats().Deferral != DeferralOn
 	for _, p := range due {
@@ -170,6 +173,12 @@ func (s *stack) check() {
 	}
 	if len(s.peer.unread) > 0 || len(s.peer.message) > 0 {
 		s.t.Fatalf("the peer has %d bytes of a record and %d of a message left over", len(s.peer.unread), len(s.peer.message))
+	}
+	if s.gate.observer == s.ledger.observer { // some tests take a gate of their own
+		s.ledger.check(s.t, s.gate)
+		if !s.late && s.gate.Stats().Deferral == DeferralOn {
+			mustEqual(s.t, "answers to KeyUpdate, of the peer and of the events", s.peer.updates, s.ledger.answered)
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func (c *Conn) AbortWithReason(a Alert, text string) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
+	defer c.deliver()
 	c.aborted.Store(&AlertError{Alert: a, Reason: trimReason(text), Err: net.ErrClosed})
 	err := c.abort(a, text)
 	if closeErr := c.transport.Close(); err == nil {
@@ -65,7 +66,7 @@ func (c *Conn) abort(a Alert, text string) error {
 	if err := c.flushLocked(); err != nil {
 		return err
 	}
-	return c.drainLocked(func() error { return membio.Drain(c.transport) })
+	return c.drainLocked(ticketdefer.DrainAbort, func() error { return membio.Drain(c.transport) })
 }
 
 // takeAll makes the calls in progress return and takes their turns. closing is
@@ -101,7 +102,7 @@ const interruptTimeout = 500 * time.Millisecond
 
 // drainLocked shuts down the sending side, and has read read to the peer's end.
 // The caller has reading and writing.
-func (c *Conn) drainLocked(read func() error) error {
+func (c *Conn) drainLocked(cause ticketdefer.DrainCause, read func() error) error {
 	within := c.engine.options.drainTimeout()
 	half, ok := c.transport.(interface{ CloseWrite() error })
 	if within == 0 || !ok {
@@ -116,7 +117,11 @@ func (c *Conn) drainLocked(read func() error) error {
 		c.finSent = err == nil
 	}
 	c.readDeadline.bound(within)
-	return read()
+	end := c.engine.trace.NoteDrain(cause, within)
+	c.engine.trace.DeliverAside()
+	err := read()
+	end(drainEnd(err))
+	return err
 }
 
 // Abort makes a fatal alert due, behind everything written and held, and ends the
@@ -130,6 +135,7 @@ func (e *Engine) AbortWithReason(a Alert, text string) error {
 	if !e.closed.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
+	defer e.deliver()
 	err := e.abort(a, text)
 	e.stop()
 	return err

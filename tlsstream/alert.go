@@ -205,6 +205,7 @@ func (e *Engine) withAlert(err error) error {
 	}
 	a := &AlertError{Alert: alert, Remote: remote, Err: err}
 	if remote {
+		e.noteRemoteAlert(alert)
 		a.Reason = e.reasons.get()
 		a.sender = peerName(e.client)
 	}

@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/deferredtls/deferredtls/membio"
+	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
 // Close closes the connection. If the handshake is complete and no Write is in
@@ -34,11 +34,12 @@ func (c *Conn) Close() error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
+	defer c.deliver()
 	alertErr := c.sayGoodbye()
 	var err error
 	if within := c.engine.options.drainTimeout(); c.refused.Load() && within > 0 {
 		c.readDeadline.bound(within) // whatever the user sets from now on
-		err = membio.CloseDrained(c.transport, within)
+		err = c.engine.trace.CloseDrained(c.transport, within)
 	} else {
 		err = c.transport.Close()
 	}
@@ -97,6 +98,6 @@ func (c *Conn) awaitServer() {
 		defer c.reading.unlock()
 		// A reset is no error here: a server that has taken all, and does not
 		// wait for close_notify, resets the connection too.
-		_ = c.drainLocked(c.discardLocked)
+		_ = c.drainLocked(ticketdefer.DrainClose, c.discardLocked)
 	}
 }

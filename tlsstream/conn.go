@@ -120,6 +120,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 		panic(err)
 	}
 	c := &Conn{transport: conn}
+	c.engine.trace = o.Trace.observer(c)
 	c.ending.done = make(chan struct{})
 	c.readDeadline.set = conn.SetReadDeadline
 	c.writeDeadline.set = conn.SetWriteDeadline
@@ -153,6 +154,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	if c.ready.Load() {
 		return nil
 	}
+	defer c.deliver()
 	if !c.handshaking.tryLock() && !c.handshaking.lockOr(ctx.Done(), nil) {
 		return ctx.Err()
 	}
@@ -250,6 +252,7 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	if c.laterErr != nil {
 		return 0, c.laterErr
 	}
+	c.engine.trace.DeliverAside() // the transport may have nothing for a long time
 	n, err := c.transport.Read(p)
 	switch {
 	case err == nil:
@@ -275,6 +278,12 @@ func (c *Conn) begin(turn *callLock) error {
 	return nil
 }
 
+// finish gives a turn of begin's back, and tells the Trace what has happened in it.
+func (c *Conn) finish(turn *callLock) {
+	turn.unlock()
+	c.deliver()
+}
+
 // Read reads application data, after the handshake. It returns io.EOF after the
 // peer's close_notify, and ErrTruncated if the peer's stream ends without one.
 // A timeout is not final. It returns as soon as there are bytes, and never waits
@@ -286,7 +295,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.begin(&c.reading); err != nil {
 		return 0, err
 	}
-	defer c.reading.unlock()
+	defer c.finish(&c.reading)
 
 	switch {
 	case c.aborted.Load() != nil:
@@ -342,7 +351,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.begin(&c.writing); err != nil {
 		return 0, err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 
 	if err := c.refusal(); err != nil {
 		return 0, err
@@ -415,7 +424,7 @@ func (c *Conn) FlushTickets() error {
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 	if c.closing.Load() {
 		return c.closedError()
 	}
@@ -434,7 +443,7 @@ func (c *Conn) CloseWrite() error {
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
-	defer c.writing.unlock()
+	defer c.finish(&c.writing)
 	if c.closing.Load() {
 		return c.closedError()
 	}

@@ -20,7 +20,7 @@ type Dialer struct {
 	// ServerName is empty, the host of the address dialled.
 	Config *tls.Config
 
-	// Options are for DialStream.
+	// Options are for DialStream; DialContext uses Trace alone.
 	Options Options
 }
 
@@ -32,8 +32,8 @@ func Dial(network, addr string, config *tls.Config) (*Conn, error) {
 // DialContext connects to addr and runs the handshake. The connection is a
 // *tls.Conn, so http.Transport.DialTLSContext keeps HTTP/2; the deferral is in a
 // ticketdefer.Conn beneath it. ctx ends the attempt, and has no effect once
-// DialContext has returned. Errors are those of crypto/tls, and Options have no
-// part. For HTTP/2, http.Transport needs ForceAttemptHTTP2 if Config's NextProtos
+// DialContext has returned. Errors are those of crypto/tls, and of the
+// Options only Trace has a part. For HTTP/2, http.Transport needs ForceAttemptHTTP2 if Config's NextProtos
 // have "h2", and the other way round.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, config, err := d.dial(ctx, network, addr)
@@ -42,7 +42,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 	deferred := ticketdefer.WrapConn(conn)
 	c := tls.Client(deferred, ticketdefer.BindConfig(config, deferred))
+	observer := d.Options.Trace.observe(deferred, c)
 	if err := c.HandshakeContext(ctx); err != nil {
+		noteAlertOf(observer, err)
 		conn.Close()
 		return nil, err
 	}

@@ -39,6 +39,12 @@
 // [PinPeers] and [PinnedIdentity] are for peers who know each other's keys, without
 // any certificate authority.
 //
+// # What happens below
+//
+// [Options].Trace is told of everything that this package does on its own account:
+// what is held and released, key updates, alerts, drains, and whether deferral is on.
+// Package tlsprom counts that for Prometheus. [StatsOf] tells of one connection.
+//
 // # Limits
 //
 // A close_notify alert is data to TCP. When one side closes its sending half first

@@ -159,7 +159,7 @@ func (c *Conn) discardLocked() error {
 		}
 		n += k
 	}
-	return nil
+	return membio.ErrFull
 }
 
 // errDataAfterCloseRead ends a stream whose peer sends though nobody reads.
@@ -197,6 +197,7 @@ func (c *Conn) readForNobody() {
 	buf := make([]byte, 512)   // data is not expected
 	for !c.closing.Load() {
 		n, err := c.readLocked(buf)
+		c.engine.trace.DeliverAside()
 		switch {
 		case err != nil && c.closing.Load():
 			return

@@ -44,6 +44,8 @@ type Engine struct {
 	complete    atomic.Bool
 	closed      atomic.Bool
 
+	trace       *ticketdefer.Observer      // of options.Trace; nil without one
+	peerAlerted atomic.Bool                // the peer's alert, or close_notify, has been noted with trace
 	lastAlert   atomic.Pointer[AlertError] // of withAlert
 	writeClosed atomic.Bool                // CloseWrite was called
 
@@ -72,7 +74,7 @@ func (o *Options) standalone(client bool, config *tls.Config) *Engine {
 	if err := o.check(); err != nil {
 		panic(err)
 	}
-	e := &Engine{client: client, options: *o}
+	e := &Engine{client: client, options: *o, trace: o.Trace.observer(nil)}
 	e.init(config)
 	return e
 }
@@ -84,6 +86,7 @@ func (e *Engine) init(config *tls.Config) {
 		gate, construct = ticketdefer.NewClientGate(), tls.Client
 	}
 	e.wire.gate = gate
+	gate.Observe(e.trace)
 	e.wire.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
@@ -131,6 +134,7 @@ func (e *Engine) Handshake() error {
 	if e.complete.Load() { // each Read and Write asks
 		return nil
 	}
+	defer e.deliver()
 	return e.handshake(context.Background())
 }
 
@@ -160,8 +164,12 @@ func (e *Engine) handshake(ctx context.Context) error {
 			e.failed = e.handshakeError(errCallback)
 		}
 	}()
+	alerts := e.wire.gate.Alerts()
 	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
 	returned = true
+	if err != nil {
+		e.noteLocalAlert(err, alerts)
+	}
 	switch {
 	case !ended:
 		return ErrWantRead
@@ -186,6 +194,7 @@ func (e *Engine) handshake(ctx context.Context) error {
 // close_notify, and ErrTruncated when FeedEOF was called before that. Other
 // errors are final.
 func (e *Engine) Read(p []byte) (int, error) {
+	defer e.deliver()
 	if err := e.Handshake(); err != nil {
 		return 0, err
 	}
@@ -204,6 +213,9 @@ func (e *Engine) read(p []byte) (int, error) {
 		errors.Is(err, io.ErrUnexpectedEOF) && e.wire.truncated():
 		err = ErrTruncated
 	default:
+		if err == io.EOF && !e.wire.truncated() {
+			e.noteRemoteAlert(AlertCloseNotify)
+		}
 		err = e.withAlert(err)
 	}
 	return n, err
@@ -213,6 +225,7 @@ func (e *Engine) read(p []byte) (int, error) {
 // need be. At most about 64 KiB are sealed ahead of Take: past that Write
 // returns how many bytes of p it took, and [ErrWantWrite].
 func (e *Engine) Write(p []byte) (int, error) {
+	defer e.deliver()
 	if err := e.Handshake(); err != nil {
 		return 0, err
 	}
@@ -253,6 +266,7 @@ func (e *Engine) FlushTickets() error {
 	if !e.complete.Load() {
 		return nil
 	}
+	defer e.deliver()
 	e.wire.release()
 	return nil
 }
@@ -264,6 +278,7 @@ func (e *Engine) CloseWrite() error {
 	if !e.complete.Load() {
 		return errEarlyCloseWrite
 	}
+	defer e.deliver()
 	e.writeClosed.Store(true)
 	return e.tls.CloseWrite()
 }
@@ -276,6 +291,7 @@ func (e *Engine) Close() error {
 	if !e.closed.CompareAndSwap(false, true) {
 		return net.ErrClosed
 	}
+	defer e.deliver()
 	var err error
 	if e.complete.Load() {
 		err = e.tls.Close()

@@ -59,7 +59,7 @@ func (o *Options) Listen(network, laddr string, config *tls.Config) (*Listener, 
 //
 // On this path crypto/tls does the I/O, with its own rules: a Write that times
 // out is final, a Read that answers a KeyUpdate waits for a Write in progress,
-// and io.EOF may mean truncation. No options apply: after a failed handshake Close
+// and io.EOF may mean truncation. No options apply but Trace: after a failed handshake Close
 // gives the client 2 seconds to see the alert, in the background.
 // [Listener.AcceptStream] has none of these.
 func (l *Listener) Accept() (net.Conn, error) {
@@ -68,7 +68,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	deferred := ticketdefer.WrapConn(conn)
-	return tls.Server(deferred, ticketdefer.BindConfig(l.config, deferred)), nil
+	c := tls.Server(deferred, ticketdefer.BindConfig(l.config, deferred))
+	l.options.Trace.observe(deferred, c)
+	return c, nil
 }
 
 // AcceptStream waits for a connection and returns it as a Conn. The handshake

@@ -65,6 +65,10 @@ type Options struct {
 	// crypto/tls does. A stream cut inside a record is truncated all the same. If zero,
 	// truncation is an error.
 	AllowTruncation bool
+
+	// Trace is called for what happens below the application: see there. If nil,
+	// nothing is, and it costs nothing.
+	Trace *Trace
 }
 
 func (o *Options) check() error {
