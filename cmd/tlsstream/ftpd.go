@@ -44,7 +44,8 @@ torture").
 The file for --users has a line for each user, as "tlsstream ftpd passwd NAME" or
 "htpasswd -nB NAME" prints it, and what else is wanted behind it, root= last:
   alice:$2y$10$... quota=20GiB rate=10MiB root=/srv/alice
-Without root= it is the folder NAME below --root.
+Without root= it is the folder NAME below --root. Symbolic links do not lead out of
+a user's folder.
 
 On SIGINT and SIGTERM uploads in flight may finish within --grace.
 

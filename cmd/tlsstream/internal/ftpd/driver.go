@@ -92,6 +92,7 @@ func (d *driver) AuthUser(client ftpserver.ClientContext, name, password string)
 		s.log.Error("cannot open the folder of a user", "user", name, "err", err)
 		return nil, errors.New("the user's folder cannot be opened")
 	}
+	s.use(disk)
 	s.login.Stop()
 	s.log.Info("logged in", "user", name, "client", client.GetClientVersion())
 	return disk, nil

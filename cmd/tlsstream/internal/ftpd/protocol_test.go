@@ -134,6 +134,77 @@ func TestUserSeesOnlyTheOwnFolder(t *testing.T) {
 	}
 }
 
+// Who can make links in the folder by other ways must not get the server's rights
+// outside of it.
+func TestLinksDoNotLeadOutOfTheFolder(t *testing.T) {
+	s := startServer(t, nil)
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(s.root, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"out": outside, "name.partial": secret, "in": "folder"} {
+		if err := os.Symlink(to, filepath.Join(s.root, name)); err != nil {
+			t.Skip(err)
+		}
+	}
+	c := loginRaw(t, s)
+	c.command(550, "SIZE out/secret")
+	c.command(550, "DELE out/secret")
+	c.command(550, "MKD out/folder")
+	for _, name := range []string{"out/secret", "out/new", "name"} {
+		if code, message := c.put("STOR", name, []byte("mine")); code/100 != 5 || strings.Contains(message, s.root) {
+			t.Errorf("STOR %s: %d %s", name, code, message)
+		}
+	}
+	if code, message := c.put("STOR", "in/name", []byte("mine")); code != 226 || s.has(t, "folder/name") == "" {
+		t.Errorf("through a link that stays inside: %d %s", code, message)
+	}
+	if content, err := os.ReadFile(secret); err != nil || string(content) != "secret" {
+		t.Errorf("the file outside holds %q, %v", content, err)
+	}
+	if files, err := os.ReadDir(outside); err != nil || len(files) != 1 {
+		t.Errorf("outside: %v, %v", files, err)
+	}
+}
+
+// Logins on one connection must not cost a descriptor each.
+func TestLoginAgain(t *testing.T) {
+	s := startServer(t, nil)
+	c := loginRaw(t, s)
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(files)
+	}
+	before := open()
+	for range 50 {
+		c.command(331, "USER %s", testUser)
+		c.command(230, "PASS %s", testPassword)
+	}
+	if now := open(); now > before+20 {
+		t.Errorf("%d descriptors, and %d before", now, before)
+	}
+	if code, message := c.put("STOR", "name", []byte("mine")); code != 226 {
+		t.Errorf("%d %s", code, message)
+	}
+}
+
+func TestTheFolderItselfStays(t *testing.T) {
+	s := startServer(t, nil)
+	c := loginRaw(t, s)
+	c.command(550, "RMD /")
+	c.command(550, "DELE /")
+	if _, err := os.Stat(s.root); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNamesOfPartialUploadsAreReserved(t *testing.T) {
 	s := startServer(t, nil)
 	c := loginRaw(t, s)

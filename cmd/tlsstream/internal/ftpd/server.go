@@ -91,7 +91,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	if config.disk == nil {
-		config.disk = func(root string) afero.Fs { return afero.NewBasePathFs(afero.NewOsFs(), root) }
+		config.disk = newRootDisk
 	}
 	if config.layer == nil {
 		config.layer = func(conn net.Conn) net.Conn { return ticketdefer.WrapConn(conn) }
@@ -189,6 +189,7 @@ func (s *Server) admit(conn net.Conn, implicit bool) {
 
 // forget ends a session's part in the server.
 func (s *Server) forget(session *session) {
+	session.closeDisk()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session)

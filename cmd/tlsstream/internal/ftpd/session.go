@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -43,6 +44,7 @@ type session struct {
 	draining  bool
 	upload    *upload // the one in progress
 	latest    *dataConn
+	disk      io.Closer // of the last login
 }
 
 func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
@@ -214,6 +216,24 @@ func (s *session) disconnected() {
 	if over {
 		s.server.forget(s)
 	}
+}
+
+// use has a user's folder closed at the end of the session, or at the next login, which
+// comes after all transfers of this one.
+func (s *session) use(disk *userDisk) {
+	s.closeDisk()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disk, _ = disk.fs.(io.Closer)
+}
+
+func (s *session) closeDisk() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.disk != nil {
+		s.disk.Close()
+	}
+	s.disk = nil
 }
 
 func (s *session) overLocked() bool { return s.closed && s.transfers == 0 }
