@@ -171,6 +171,30 @@ func TestLinksDoNotLeadOutOfTheFolder(t *testing.T) {
 	}
 }
 
+// Logins on one connection must not cost a descriptor each.
+func TestLoginAgain(t *testing.T) {
+	s := startServer(t, nil)
+	c := loginRaw(t, s)
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(files)
+	}
+	before := open()
+	for range 50 {
+		c.command(331, "USER %s", testUser)
+		c.command(230, "PASS %s", testPassword)
+	}
+	if now := open(); now > before+20 {
+		t.Errorf("%d descriptors, and %d before", now, before)
+	}
+	if code, message := c.put("STOR", "name", []byte("mine")); code != 226 {
+		t.Errorf("%d %s", code, message)
+	}
+}
+
 func TestTheFolderItselfStays(t *testing.T) {
 	s := startServer(t, nil)
 	c := loginRaw(t, s)

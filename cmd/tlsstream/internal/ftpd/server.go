@@ -189,7 +189,7 @@ func (s *Server) admit(conn net.Conn, implicit bool) {
 
 // forget ends a session's part in the server.
 func (s *Server) forget(session *session) {
-	session.closeDisks()
+	session.closeDisk()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, session)

@@ -44,7 +44,7 @@ type session struct {
 	draining  bool
 	upload    *upload // the one in progress
 	latest    *dataConn
-	disks     []io.Closer // one for each login
+	disk      io.Closer // of the last login
 }
 
 func newSession(s *Server, id uint64, conn net.Conn, implicit bool) *session {
@@ -218,21 +218,22 @@ func (s *session) disconnected() {
 	}
 }
 
-// use has a user's folder closed at the end of the session.
+// use has a user's folder closed at the end of the session, or at the next login, which
+// comes after all transfers of this one.
 func (s *session) use(disk *userDisk) {
+	s.closeDisk()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if closer, ok := disk.fs.(io.Closer); ok {
-		s.disks = append(s.disks, closer)
-	}
+	s.disk, _ = disk.fs.(io.Closer)
 }
 
-func (s *session) closeDisks() {
+func (s *session) closeDisk() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, disk := range s.disks {
-		disk.Close()
+	if s.disk != nil {
+		s.disk.Close()
 	}
+	s.disk = nil
 }
 
 func (s *session) overLocked() bool { return s.closed && s.transfers == 0 }
