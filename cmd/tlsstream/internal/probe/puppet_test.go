@@ -146,7 +146,7 @@ func TestPuppetServers(t *testing.T) {
 			equal(t, EndReport{Ending: EndFIN, After: AfterBytes}, r.End)
 			equal(t, Unsafe, r.Verdicts[2].Verdict)
 			equal(t, Safe, r.Verdicts[0].Verdict)
-			equal(t, []string{endProperly, proxy}, r.Remedies)
+			equal(t, []string{endProperly, behindProxy}, r.Remedies)
 		}},
 		{"a stream that stays open", func(p *puppet) {
 			p.until(fin)

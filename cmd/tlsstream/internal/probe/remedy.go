@@ -41,7 +41,7 @@ var others = []string{
 const (
 	goTickets   = "Go: SessionTicketsDisabled in tls.Config; or tlsstream.NewListener in place of tls.NewListener, which keeps tickets and defers them"
 	goReplies   = "Go: tlsstream.NewListener in place of tls.NewListener, or ticketdefer.WrapListener and WrapConfig; SessionTicketsDisabled does not help"
-	proxy       = "any server: put tlsstream proxy in front of it"
+	behindProxy = "any server: put tlsstream proxy in front of it"
 	endProperly = "the server has to end its stream: SSL_shutdown, gnutls_bye, tls.Conn.Close; a Content-Length, or chunks, help its clients, too"
 	noRefusals  = "whatever is in between or in the server that refuses key updates breaks RFC 8446 4.6.3: update it"
 )
@@ -80,7 +80,7 @@ func remedies(r *Report) []string {
 		list = append(list, endProperly)
 	}
 	if len(list) > 0 {
-		list = append(list, proxy)
+		list = append(list, behindProxy)
 	}
 	return list
 }
