@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -19,7 +20,8 @@ const (
 // one subtest for each scenario. The stack's Server must accept a crypto/tls config, and the stack must speak TLS 1.3.
 //
 // The seed is random and logged. A failure is reduced and logged as a case. With the environment variable
-// TORTURE_REPLAY set to that, TestStack plays this case alone.
+// TORTURE_REPLAY set to that, TestStack plays this case alone, and logs what happened on the wire; for another stack it
+// is skipped.
 func TestStack(t *testing.T, s Stack) {
 	controls := []Stack{Stdlib()}
 	if s.Name == controls[0].Name {
@@ -57,9 +59,16 @@ func testCase(t *testing.T, plan Plan, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known := append(plan.Stacks, plan.Controls...)
+	if !slices.ContainsFunc(known, func(s Stack) bool { return s.Name == c.Stack }) {
+		t.Skipf("%s is of another stack", id)
+	}
 	played, err := plan.Replay(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, e := range played.Transcript.merged() {
+		t.Logf("%9.2f ms  %v", e.At.Seconds()*1e3, e)
 	}
 	if played.Verdict.Class.failed() {
 		t.Errorf("%v\n%s", played.Verdict, played.Verdict.Stacks)

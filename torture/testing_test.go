@@ -35,4 +35,15 @@ func TestStackPlaysOneCaseIfTold(t *testing.T) {
 	if made.Load() != 1 {
 		t.Errorf("%d servers for one case", made.Load())
 	}
+	t.Run("other", func(t *testing.T) {
+		t.Cleanup(func() {
+			if !t.Skipped() {
+				t.Error("a case of another stack was not skipped")
+			}
+		})
+		TestStack(t, Stack{Name: "other", Server: func(net.Conn, *tls.Config) Conn {
+			t.Error("and was played")
+			return nil
+		}})
+	})
 }
