@@ -8,6 +8,7 @@
 //   - websocket_test.go: golang.org/x/net/websocket and coder/websocket; browser_test.go: Chromium uploads by wss.
 //   - gnet_test.go: an Engine for each connection on gnet's event loops, echo and uploads.
 //   - syslog_test.go: a log server and a sender; syslog_linux_test.go: rsyslog by TLS 1.3, drivers gtls and ossl, to a slow sink.
+//   - syslog_proxy_linux_test.go: the same through our proxy to a sink of plain TCP; a proxy on crypto/tls is the control.
 //   - autocert_test.go: certificates and challenges of autocert through WrapConfig.
 //   - utls_test.go: a browser's fingerprint over our layer, HTTP/1.1 and HTTP/2.
 //

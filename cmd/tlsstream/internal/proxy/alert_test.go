@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
 )
 
 // dying is a backend that speaks HTTP/1.0, where the end of the connection is the end of
@@ -86,7 +88,7 @@ func TestRealClientsSeeADyingBackend(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go stockProxy(l, testCA.ServerConfig(), address)
+	go proxytest.Stock(l, testCA.ServerConfig(), address, 0)
 	ours := start(t, testConfig(address)).address
 	upload := filepath.Join(t.TempDir(), "upload")
 	if err := os.WriteFile(upload, pattern(8<<20), 0o600); err != nil {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
 )
 
 // BenchmarkThroughput carries data from a TLS client to a plain backend, and back, in
@@ -24,7 +26,7 @@ func BenchmarkThroughput(b *testing.B) {
 				}
 				defer front.Close()
 				if stack == "stdlib" {
-					go stockProxy(front, testCA.ServerConfig(), back.Addr().String())
+					go proxytest.Stock(front, testCA.ServerConfig(), back.Addr().String(), 0)
 				} else {
 					s := New(testConfig(back.Addr().String()))
 					go s.Serve(front)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
 )
 
 var uploadRuns = flag.Int("upload.runs", 0, "runs for each row of the upload table; if zero, one, and of the control only one sure row for each client")
@@ -58,32 +60,6 @@ func (r row) tlsConfig() *tls.Config {
 	return config
 }
 
-// stockProxy carries connections as a careful program on crypto/tls does.
-func stockProxy(l net.Listener, config *tls.Config, to string) {
-	tl := tls.NewListener(l, config)
-	for {
-		front, err := tl.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer front.Close()
-			back, err := net.Dial("tcp", to)
-			if err != nil {
-				return
-			}
-			defer back.Close()
-			go func() {
-				io.Copy(front, back)
-				front.(*tls.Conn).CloseWrite()
-			}()
-			io.Copy(back, front)
-			back.(*net.TCPConn).CloseWrite()
-			io.Copy(io.Discard, back)
-		}()
-	}
-}
-
 // A received is what a sink has got, and how it ended.
 type received struct {
 	bytes int
@@ -122,7 +98,7 @@ func (r row) once(t *testing.T, upload upload) (received, error) {
 	}
 	if r.stock {
 		defer front.Close()
-		go stockProxy(front, r.tlsConfig(), b.Addr().String())
+		go proxytest.Stock(front, r.tlsConfig(), b.Addr().String(), 0)
 	} else {
 		config := testConfig(b.Addr().String())
 		config.TLS = r.tlsConfig()
