@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -252,20 +253,6 @@ func runClient(t *testing.T, input string, program string, args ...string) clien
 	return clientEnd{cmd.ProcessState.ExitCode(), out.String()}
 }
 
-// clientBinary returns the path of an installed program. That there is none is a failure in CI, or nobody would notice.
-func clientBinary(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-	return ""
-}
-
 // pythonBinary is the interpreter itself: what is in the PATH may be a slow script that looks for one.
 var pythonBinary = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
@@ -274,7 +261,7 @@ var pythonBinary = sync.OnceValues(func() (string, error) {
 
 func clientPython(t *testing.T) string {
 	t.Helper()
-	clientBinary(t, "python3")
+	tlstest.Program(t, "python3")
 	path, err := pythonBinary()
 	if err != nil {
 		t.Fatal(err)

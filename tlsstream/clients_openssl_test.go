@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -27,7 +28,7 @@ func TestAbortIsSealedInEverySuite(t *testing.T) {
 			chosen <- tls.CipherSuiteName(c.(abortable).ConnectionState().CipherSuite)
 		})
 		for _, suite := range suites {
-			end := runClient(t, s.request(clientPath{"eof", "abort"}), clientBinary(t, "openssl"),
+			end := runClient(t, s.request(clientPath{"eof", "abort"}), tlstest.Program(t, "openssl"),
 				"s_client", "-quiet", "-verify_return_error", "-CAfile", s.caFile, "-connect", s.addr(), "-ciphersuites", suite)
 			want := clientEnd{1, "SSL alert number 80"}
 			if diff := cmp.Diff(want, end.got(want)); diff != "" {
@@ -54,7 +55,7 @@ func startOpenSSLServer(t *testing.T, args ...string) opensslServer {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
-	cmd := exec.CommandContext(ctx, clientBinary(t, "openssl"), append([]string{"s_server",
+	cmd := exec.CommandContext(ctx, tlstest.Program(t, "openssl"), append([]string{"s_server",
 		"-accept", "127.0.0.1:0", "-naccept", "1", "-cert", certFile, "-key", keyFile}, args...)...)
 	reader, writer := io.Pipe()
 	cmd.Stdout, cmd.Stderr = writer, writer

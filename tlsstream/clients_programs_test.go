@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // clientPrograms are clients as people have them, and what they make of each end.
@@ -113,11 +115,11 @@ func (s clientServer) request(p clientPath) string {
 }
 
 func fetchCurl(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "-o", os.DevNull, "--cacert", s.caFile, s.url(p))
+	return runClient(t, "", tlstest.Program(t, "curl"), "-q", "-sS", "-o", os.DevNull, "--cacert", s.caFile, s.url(p))
 }
 
 func fetchWget(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, "", clientBinary(t, "wget"), "--no-config", "--progress=dot", "-O", os.DevNull, "--tries=1",
+	return runClient(t, "", tlstest.Program(t, "wget"), "--no-config", "--progress=dot", "-O", os.DevNull, "--tries=1",
 		"--ca-certificate="+s.caFile, s.url(p))
 }
 
@@ -126,16 +128,16 @@ func fetchPython(t *testing.T, s clientServer, p clientPath) clientEnd {
 }
 
 func fetchNode(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, "", clientBinary(t, "node"), "testdata/clients_fetch.js", s.url(p), s.caFile)
+	return runClient(t, "", tlstest.Program(t, "node"), "testdata/clients_fetch.js", s.url(p), s.caFile)
 }
 
 func fetchOpenSSL(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, s.request(p), clientBinary(t, "openssl"), "s_client", "-quiet", "-verify_return_error",
+	return runClient(t, s.request(p), tlstest.Program(t, "openssl"), "s_client", "-quiet", "-verify_return_error",
 		"-CAfile", s.caFile, "-connect", s.addr())
 }
 
 func fetchGnuTLS(t *testing.T, s clientServer, p clientPath) clientEnd {
-	return runClient(t, s.request(p), clientBinary(t, "gnutls-cli"), "--x509cafile", s.caFile, "--port", s.port, "127.0.0.1")
+	return runClient(t, s.request(p), tlstest.Program(t, "gnutls-cli"), "--x509cafile", s.caFile, "--port", s.port, "127.0.0.1")
 }
 
 // fetchJava starts the virtual machine once: it is slow. The program prints a line for each path.
@@ -158,8 +160,8 @@ func fetchJava(t *testing.T, s clientServer, paths []clientPath) (ends []clientE
 // javaClient is the command to which the paths are to be added.
 func javaClient(t *testing.T, s clientServer) (program string, args []string) {
 	t.Helper()
-	clientBinary(t, "javac") // java compiles the program
-	return clientBinary(t, "java"), []string{"-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile}
+	tlstest.Program(t, "javac") // java compiles the program
+	return tlstest.Program(t, "java"), []string{"-XX:TieredStopAtLevel=1", "testdata/ClientsFetch.java", s.port, s.caFile}
 }
 
 // fetchGo is net/http over crypto/tls.

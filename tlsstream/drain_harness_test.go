@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,16 +24,6 @@ var endCA = tlstest.NewCA()
 
 // endPatience bounds a test's own waits. It is reached only if something hangs.
 const endPatience = 30 * time.Second
-
-// needProgram skips a test for want of a program on a developer's machine. In CI
-// that is a failure, or nobody would notice.
-func needProgram(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
 
 // endListen listens on the loopback interface until the test ends.
 func endListen(t testing.TB) net.Listener {

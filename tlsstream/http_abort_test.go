@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -257,7 +258,7 @@ func TestAbortedHandlersOnHTTP2(t *testing.T) {
 	}
 	t.Run("curl", func(t *testing.T) {
 		s := serveHTTP(t, tlsstream.AbortHandler(http.HandlerFunc(giveUp)), "h2")
-		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "--http2", "--cacert", s.caFile, "-o", os.DevNull,
+		end := runClient(t, "", tlstest.Program(t, "curl"), "-q", "-sS", "--http2", "--cacert", s.caFile, "-o", os.DevNull,
 			s.url(clientPath{"", "abort"}))
 		want := clientEnd{92, "HTTP/2 stream"}
 		if diff := cmp.Diff(want, end.got(want)); diff != "" {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -212,7 +213,7 @@ func TestPinIsThatOfOtherPrograms(t *testing.T) {
 	s := serveClients(t, l, answer)
 	for pin, want := range map[tlsstream.Pin]int{p.pin: 0, other.pin: 90} {
 		text := strings.Replace(pin.String(), "sha256/", "sha256//", 1)
-		end := runClient(t, "", clientBinary(t, "curl"), "-q", "-sS", "-k", "--pinnedpubkey", text, "-o", os.DevNull,
+		end := runClient(t, "", tlstest.Program(t, "curl"), "-q", "-sS", "-k", "--pinnedpubkey", text, "-o", os.DevNull,
 			s.url(clientPath{"eof", "complete"}))
 		if end.Code != want {
 			t.Errorf("curl ends with %d, want %d: %s", end.Code, want, end.Says)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -117,29 +116,9 @@ func peer(t *testing.T, library string) string {
 	t.Helper()
 	program, err := cpeer.Build(t.TempDir(), library)
 	if err != nil {
-		skipUnlessCI(t, "%v", err)
+		tlstest.Missing(t, "%v", err)
 	}
 	return program
-}
-
-// program returns the path of an installed program.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		skipUnlessCI(t, "%v", err)
-	}
-	return path
-}
-
-// skipUnlessCI skips a test for want of a program on a developer's machine. In CI that is a failure, or nobody would
-// notice.
-func skipUnlessCI(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 // peerArgs are the arguments of the C client up to its operations.

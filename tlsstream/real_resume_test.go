@@ -13,6 +13,7 @@ import (
 
 	utls "github.com/refraction-networking/utls"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -111,7 +112,7 @@ func resumeOnce(t *testing.T, id *identity, stack stack, resume resumeFunc, vers
 }
 
 func resumeSClient(t *testing.T) func(context.Context, *identity, string, uint16) error {
-	openssl := program(t, "openssl")
+	openssl := tlstest.Program(t, "openssl")
 	dir := t.TempDir()
 	return func(ctx context.Context, id *identity, port string, version uint16) error {
 		session := filepath.Join(dir, "session-"+port)
@@ -128,7 +129,7 @@ func resumeSClient(t *testing.T) func(context.Context, *identity, string, uint16
 }
 
 func resumeGnuTLS(t *testing.T) func(context.Context, *identity, string, uint16) error {
-	gnutls := program(t, "gnutls-cli")
+	gnutls := tlstest.Program(t, "gnutls-cli")
 	return func(ctx context.Context, id *identity, port string, version uint16) error {
 		priority := map[uint16]string{tls.VersionTLS12: "TLS1.2", tls.VersionTLS13: "TLS1.3"}[version]
 		cmd := command(ctx, gnutls, "--resume", "--x509cafile", id.caFile, "--sni-hostname", "localhost", "--verify-hostname", "localhost",

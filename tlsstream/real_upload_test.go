@@ -14,6 +14,7 @@ import (
 
 	utls "github.com/refraction-networking/utls"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/utlspeer"
 )
 
@@ -246,9 +247,9 @@ func writeAndClose(ctx context.Context, port string, size int, client func(net.C
 // pythonPath resolves the shims that version managers put in PATH: they cost more than the upload.
 func pythonPath(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command(program(t, "python3"), "-c", "import ssl, sys; print(sys.executable)").Output()
+	out, err := exec.Command(tlstest.Program(t, "python3"), "-c", "import ssl, sys; print(sys.executable)").Output()
 	if err != nil {
-		skipUnlessCI(t, "python3: %v", err)
+		tlstest.Missing(t, "python3: %v", err)
 	}
 	return string(bytes.TrimSpace(out))
 }

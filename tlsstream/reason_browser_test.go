@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -41,7 +42,7 @@ for (const path of "%s".split(" ")) {
 // connections were resumptions, beginning with the page's.
 func browse(t *testing.T, paths []string) (ends []string, log *resumptionLog) {
 	t.Helper()
-	program := clientBinary(t, "chromium")
+	program := tlstest.Program(t, "chromium")
 	config := abortCA.ServerConfig()
 	pin, err := tlsstream.PinOf(config.Certificates[0].PrivateKey.(crypto.Signer).Public())
 	if err != nil {

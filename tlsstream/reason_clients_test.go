@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -74,7 +75,7 @@ var reasonResumers = []reasonResumer{
 		resumeByProgram(t, s, paths, clientPython(t), "testdata/clients_resume.py", s.port, s.caFile)
 	}, []bool{false, true, true, true}},
 	{"node", func(t *testing.T, s clientServer, paths []string) {
-		resumeByProgram(t, s, paths, clientBinary(t, "node"), "testdata/clients_resume.js", s.port, s.caFile)
+		resumeByProgram(t, s, paths, tlstest.Program(t, "node"), "testdata/clients_resume.js", s.port, s.caFile)
 	}, []bool{false, true, true, true}},
 	{"Go", resumeByGo(), []bool{false, true, true, true}},
 	// These two forget the session of a connection that ended with an alert.
@@ -83,7 +84,7 @@ var reasonResumers = []reasonResumer{
 		for _, p := range paths {
 			args = append(args, "-o", os.DevNull, "https://"+s.addr()+p)
 		}
-		resumeByProgram(t, s, nil, clientBinary(t, "curl"), args...)
+		resumeByProgram(t, s, nil, tlstest.Program(t, "curl"), args...)
 	}, []bool{false, true, false, true}},
 	{"Java SSLSocket", func(t *testing.T, s clientServer, paths []string) {
 		program, args := javaClient(t, s)
@@ -99,7 +100,7 @@ func resumeByOpenSSL(t *testing.T, s clientServer, paths []string) {
 	session := filepath.Join(t.TempDir(), "session")
 	args := []string{"s_client", "-quiet", "-CAfile", s.caFile, "-connect", s.addr(), "-sess_out", session}
 	for _, p := range paths {
-		runClient(t, fmt.Sprintf("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", p), clientBinary(t, "openssl"), args...)
+		runClient(t, fmt.Sprintf("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", p), tlstest.Program(t, "openssl"), args...)
 		if _, err := os.Stat(session); err == nil {
 			args = append(args[:len(args):len(args)], "-sess_in", session)
 		}
@@ -157,7 +158,7 @@ func TestAReasonCostsGnuTLSNothing(t *testing.T) {
 			}
 			stream.AbortWithReason(tlsstream.AlertInternalError, text)
 		})
-		runClient(t, s.request(clientPath{"eof", "complete"}), clientBinary(t, "gnutls-cli"),
+		runClient(t, s.request(clientPath{"eof", "complete"}), tlstest.Program(t, "gnutls-cli"),
 			"--resume", "--waitresumption", "--x509cafile", s.caFile, "--port", s.port, "127.0.0.1")
 		if diff := cmp.Diff([]bool{false, true}, log.all()); diff != "" {
 			t.Errorf("resumptions with reason %q, -want +got:\n%s", text, diff)

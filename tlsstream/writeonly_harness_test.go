@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // An uploadSink is a server of somebody else's that takes an upload slowly and
@@ -133,7 +135,7 @@ func endProgram(t *testing.T, stderr bool, name string, args ...string) *bufio.R
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		needProgram(t, "%v", err)
+		tlstest.Missing(t, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*endPatience)
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -241,11 +243,11 @@ func loadStream(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("nginx", "-V").CombinedOutput()
 	if err != nil {
-		needProgram(t, "nginx -V: %v", err)
+		tlstest.Missing(t, "nginx -V: %v", err)
 	}
 	if !bytes.Contains(out, []byte("--with-stream=dynamic")) {
 		if !bytes.Contains(out, []byte("--with-stream")) {
-			needProgram(t, "this nginx has no stream module")
+			tlstest.Missing(t, "this nginx has no stream module")
 		}
 		return ""
 	}
@@ -253,7 +255,7 @@ func loadStream(t *testing.T) string {
 	folder, _, _ := bytes.Cut(after, []byte(" "))
 	module := filepath.Join(string(folder), "ngx_stream_module.so")
 	if _, err := os.Stat(module); err != nil {
-		needProgram(t, "nginx's stream module is not installed: %v", err)
+		tlstest.Missing(t, "nginx's stream module is not installed: %v", err)
 	}
 	return "load_module " + module + ";"
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // startFtpd runs the subcommand until the context ends, and returns its standard
@@ -33,12 +35,7 @@ func startFtpd(t *testing.T, ctx context.Context, args ...string) (io.Reader, ch
 
 // What ftpd prints is to be pasted.
 func TestFtpdPrintsACommandThatUploads(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	tlstest.Program(t, "curl")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out, status := startFtpd(t, ctx)

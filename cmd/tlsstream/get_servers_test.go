@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // getServers are programs that people have, serving the folder of their certificates.
@@ -190,13 +192,13 @@ server.serve_forever()
 `
 
 func startPython(t *testing.T, folder string) string {
-	cmd := exec.Command(needProgram(t, "python3"), "-c", pythonServer)
+	cmd := exec.Command(tlstest.Program(t, "python3"), "-c", pythonServer)
 	cmd.Dir = folder
 	return startProgram(t, cmd, regexp.MustCompile(`^port (\d+)$`))
 }
 
 func startOpenSSL(t *testing.T, folder string) string {
-	cmd := exec.Command(needProgram(t, "openssl"), "s_server", "-WWW", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server-key.pem")
+	cmd := exec.Command(tlstest.Program(t, "openssl"), "s_server", "-WWW", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server-key.pem")
 	cmd.Dir = folder
 	return startProgram(t, cmd, regexp.MustCompile(`^ACCEPT 127\.0\.0\.1:(\d+)$`))
 }
@@ -217,7 +219,7 @@ http {
 `
 
 func startNginx(t *testing.T, folder string) string {
-	nginx := needProgram(t, "nginx")
+	nginx := tlstest.Program(t, "nginx")
 	// nginx does not tell which port it got: it is given one that was free just now.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -238,7 +240,7 @@ func startNginx(t *testing.T, folder string) string {
 
 // What GnuPG signs and exports is what this program verifies and reads.
 func TestGetVerifiesGnuPG(t *testing.T) {
-	gpg := needProgram(t, "gpg")
+	gpg := tlstest.Program(t, "gpg")
 	home, err := os.MkdirTemp("", "gpg") // t.TempDir is too long for the socket of its agent
 	if err != nil {
 		t.Fatal(err)

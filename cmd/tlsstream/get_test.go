@@ -49,20 +49,6 @@ func getProgram(t testing.TB, args ...string) (status int, stdout, stderr string
 	return status, out.String(), err.String()
 }
 
-// needProgram returns the path of an installed program. That there is none is a failure in CI, or nobody would notice.
-func needProgram(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-	return ""
-}
-
 // wantFiles wants these names in a folder.
 func wantFiles(t testing.TB, folder string, want ...string) {
 	t.Helper()
@@ -184,7 +170,7 @@ func TestGetIsStricterThanNetHTTP(t *testing.T) {
 
 // And so does curl.
 func TestGetIsStricterThanCurl(t *testing.T) {
-	curl := needProgram(t, "curl")
+	curl := tlstest.Program(t, "curl")
 	s := serveEndings(t)
 	name := filepath.Join(t.TempDir(), "file")
 	cmd := exec.Command(curl, "--silent", "--show-error", "--cacert", getCAFile(t), "--max-time", "20", "--output", name,

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/afero"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A client is a real program that uploads a file. Its exit status tells whether it
@@ -105,7 +107,7 @@ func (c *client) upload(t testing.TB, s *testServer, file, name string) (string,
 
 func (c *client) command(ctx context.Context, t testing.TB, s *testServer, file, name string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, program(t, c.program), c.args(s, file, name)...)
+	cmd := exec.CommandContext(ctx, tlstest.Program(t, c.program), c.args(s, file, name)...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "LC_ALL=C")
 	return cmd
 }
@@ -123,7 +125,7 @@ func TestRealClientsLoseNothing(t *testing.T) {
 	disks := map[string]func(string) afero.Fs{"fast": nil, "slow": newSlowDisk}
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
-			program(t, c.program)
+			tlstest.Program(t, c.program)
 			for _, disk := range []string{"fast", "slow"} {
 				s := startServer(t, func(config *Config) {
 					config.disk = disks[disk]

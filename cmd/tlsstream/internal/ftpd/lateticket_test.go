@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // verifyDelay is what a server takes that looks up its clients' certificates
@@ -32,7 +34,7 @@ func TestLateTicketLosesUploadsOnlyWithoutTheLayer(t *testing.T) {
 		}
 		for _, stock := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/stock=%v", c.name, stock), func(t *testing.T) {
-				program(t, c.program)
+				tlstest.Program(t, c.program)
 				s := startServer(t, func(config *Config) {
 					config.TLS.ClientAuth = tls.RequestClientCert
 					config.TLS.VerifyConnection = func(tls.ConnectionState) error {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 func TestOnlyTLSIsServed(t *testing.T) {
@@ -379,7 +381,7 @@ func TestCurlUploadsSeveralFilesAndAppends(t *testing.T) {
 	args := []string{"--silent", "--show-error", "--ssl-reqd", "--cacert", s.caFile, "--user", testUser + ":" + testPassword}
 	upload := append(args, "--upload-file", "{"+strings.Join(files, ",")+"}", "ftp://"+s.explicit+"/")
 	for _, more := range [][]string{upload, append(upload, "--append")} {
-		if out, err := exec.Command(program(t, "curl"), more...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(tlstest.Program(t, "curl"), more...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

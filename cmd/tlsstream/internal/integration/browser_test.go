@@ -11,6 +11,7 @@ import (
 
 	coder "github.com/coder/websocket"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -31,7 +32,7 @@ socket.onclose = (e) => fetch("/end", {method: "POST", body: e.wasClean + " " + 
 // A page in Chromium uploads one way, to a slow server: nothing is lost, and both ends say so.
 func TestBrowserUploadsByWebSocket(t *testing.T) {
 	const messages, size = 1024, 64 << 10
-	chromium := need(t, "chromium")
+	chromium := tlstest.Program(t, "chromium")
 	config := testCA.ServerConfig()
 	pin, err := tlsstream.PinOf(config.Certificates[0].PrivateKey.(crypto.Signer).Public())
 	if err != nil {

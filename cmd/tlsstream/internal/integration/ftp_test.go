@@ -15,6 +15,7 @@ import (
 	"github.com/jlaffaye/ftp"
 
 	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -61,9 +62,9 @@ func Example_ftp() {
 // connections to resume the control connection's session. The user is one that has a home on every Debian.
 func vsftpd(t *testing.T) (addr, home string) {
 	t.Helper()
-	path := need(t, "vsftpd")
+	path := tlstest.Program(t, "vsftpd")
 	if os.Getuid() != 0 {
-		missing(t, errors.New("vsftpd runs as root only"))
+		tlstest.Missing(t, "vsftpd runs as root only")
 	}
 	dir := t.TempDir()
 	home = filepath.Join(dir, "pub")

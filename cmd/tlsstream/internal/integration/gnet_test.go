@@ -17,6 +17,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
@@ -282,7 +283,7 @@ func TestGnetUploadsArriveWhole(t *testing.T) {
 	dir := t.TempDir()
 	program, err := cpeer.Build(dir, "openssl")
 	if err != nil {
-		missing(t, err)
+		tlstest.Missing(t, "%v", err)
 	}
 	caFile, _, _, err := testCA.WriteFiles(dir)
 	if err != nil {

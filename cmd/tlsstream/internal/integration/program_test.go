@@ -15,30 +15,6 @@ import (
 	"time"
 )
 
-// missing skips a test whose program is not there; in CI it fails, or nobody would notice.
-func missing(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-}
-
-// need returns the path of a program; servers are often not in a user's PATH.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
-	if err != nil {
-		missing(t, err)
-	}
-	return path
-}
-
 // A server is a program that listens, with the file that it reads: %CERT%, %KEY%, %PORT% and %DIR% stand for what they
 // say in it and in the arguments.
 type server struct {

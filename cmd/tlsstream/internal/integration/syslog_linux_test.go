@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // syslogLines is how many lines rsyslog sends. They fit the kernel's buffers: what is lost, rsyslog has handed over.
@@ -48,9 +50,9 @@ var syslogDrivers = []syslogDriver{
 // send starts rsyslogd, and ends it in order when it has handed over all lines.
 func (d syslogDriver) send(t *testing.T, addr string, want []byte) {
 	t.Helper()
-	path := need(t, "rsyslogd")
+	path := tlstest.Program(t, "rsyslogd")
 	if found, _ := filepath.Glob("/usr/lib/*/rsyslog/" + d.module); len(found) == 0 {
-		missing(t, fmt.Errorf("rsyslog has no %s", d.module))
+		tlstest.Missing(t, "rsyslog has no %s", d.module)
 	}
 	dir := t.TempDir()
 	ca, _, _, err := testCA.WriteFiles(dir)

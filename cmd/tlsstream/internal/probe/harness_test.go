@@ -32,30 +32,6 @@ const testTimeout = 60 * time.Second
 
 var testCA, otherCA = tlstest.NewCA(), tlstest.NewCA()
 
-// missing skips a test whose server is not there; in CI it fails, or nobody would notice.
-func missing(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-}
-
-// need returns the path of a program; servers are often not in a user's PATH.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(filepath.Join(dir, name))
-		}
-	}
-	if err != nil {
-		missing(t, err)
-	}
-	return path
-}
-
 // A program is a server to probe, as the test gives it: %CERT%, %KEY%, %PEM% (both in one), %PORT% and %DIR% stand for
 // what they say in its arguments and in the file that it reads.
 type program struct {
@@ -71,10 +47,10 @@ type program struct {
 // start runs the program until the test ends, and returns its address when it listens.
 func (p program) start(t *testing.T) string {
 	t.Helper()
-	path := need(t, p.name)
+	path := tlstest.Program(t, p.name)
 	if p.module != "" {
 		if _, err := os.Stat(p.module); err != nil {
-			missing(t, err)
+			tlstest.Missing(t, "%v", err)
 		}
 	}
 	dir := t.TempDir()

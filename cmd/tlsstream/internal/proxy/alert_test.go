@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // dying is a backend that speaks HTTP/1.0, where the end of the connection is the end of
@@ -99,7 +100,7 @@ func TestRealClientsSeeADyingBackend(t *testing.T) {
 	}
 
 	t.Run("curl", func(t *testing.T) {
-		curl := program(t, "curl")
+		curl := tlstest.Program(t, "curl")
 		args := []string{"-sS", "--http1.0", "--noproxy", "*", "--cacert", ca, "-o", os.DevNull}
 		if end := runProgram(t, "", curl, append(args, url(l.Addr().String()))...); end.status != 0 {
 			t.Errorf("blind: through the stock proxy curl ends with %d: %s", end.status, end.output)
@@ -113,7 +114,7 @@ func TestRealClientsSeeADyingBackend(t *testing.T) {
 		}
 	})
 	t.Run("openssl", func(t *testing.T) {
-		openssl := program(t, "openssl")
+		openssl := tlstest.Program(t, "openssl")
 		args := func(address string) []string {
 			return []string{"s_client", "-quiet", "-CAfile", ca, "-servername", "localhost", "-connect", address}
 		}

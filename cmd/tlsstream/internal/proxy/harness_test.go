@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -187,25 +185,6 @@ func pattern(n int) []byte {
 		unit[i] = byte(i)
 	}
 	return bytes.Repeat(unit, n/period+1)[:n]
-}
-
-// program returns the path of an installed program. That it is missing is a failure in
-// CI, or nobody would notice.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		skipUnlessCI(t, "%v", err)
-	}
-	return path
-}
-
-func skipUnlessCI(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 func alertIs(t *testing.T, err error, want tlsstream.Alert) {

@@ -17,6 +17,7 @@ import (
 
 	utls "github.com/refraction-networking/utls"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest/cpeer"
 )
 
@@ -70,7 +71,7 @@ func buildC(t *testing.T, library string) string {
 	t.Helper()
 	client, err := cpeer.Build(t.TempDir(), library)
 	if err != nil {
-		skipUnlessCI(t, "%v", err)
+		tlstest.Missing(t, "%v", err)
 	}
 	return client
 }
@@ -99,7 +100,7 @@ var python = sync.OnceValues(func() (string, error) {
 func uploadPython(t *testing.T) upload {
 	interpreter, err := python()
 	if err != nil {
-		skipUnlessCI(t, "python3: %v", err)
+		tlstest.Missing(t, "python3: %v", err)
 	}
 	ca := caFile(t)
 	return func(ctx context.Context, port, size int) error {
@@ -108,8 +109,8 @@ func uploadPython(t *testing.T) upload {
 }
 
 func uploadJava(t *testing.T) upload {
-	java, classes := program(t, "java"), t.TempDir()
-	if err := run(t.Context(), program(t, "javac"), "-d", classes, filepath.Join("testdata", "Upload.java")); err != nil {
+	java, classes := tlstest.Program(t, "java"), t.TempDir()
+	if err := run(t.Context(), tlstest.Program(t, "javac"), "-d", classes, filepath.Join("testdata", "Upload.java")); err != nil {
 		t.Fatal(err)
 	}
 	ca := caFile(t)
@@ -151,7 +152,7 @@ func writeAndClose(ctx context.Context, port, size int, client func(net.Conn) ne
 // curl uploads by HTTP, and reads the answer; a plain server behind the proxy takes the
 // body slowly, and answers at its end.
 func TestCurlUploadsArriveWhole(t *testing.T) {
-	curl, ca := program(t, "curl"), caFile(t)
+	curl, ca := tlstest.Program(t, "curl"), caFile(t)
 	const size = 8 << 20
 	file := filepath.Join(t.TempDir(), "upload")
 	if err := os.WriteFile(file, pattern(size), 0o600); err != nil {
