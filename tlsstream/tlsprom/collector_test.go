@@ -3,10 +3,12 @@ package tlsprom_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -21,6 +23,21 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ca = tlstest.NewCA()
+
+// eventually asks again until there is no error. While a Conn waits, or drains, its
+// Trace is told by a goroutine of its own, which may come after the Close.
+func eventually(t *testing.T, name string, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
 
 // upload sends some bytes from a client to a server, who both close, and then
 // returns the bytes that the server held.
@@ -81,9 +98,9 @@ tlsstream_alerts_total{alert="close_notify",direction="sent"} 1
 tlsstream_deferral_on_total 1
 `
 	for name, c := range map[string]*tlsprom.Collector{"client": client, "server": server} {
-		if err := testutil.CollectAndCompare(c, strings.NewReader(want), "tlsstream_alerts_total", "tlsstream_deferral_on_total"); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		eventually(t, name, func() error {
+			return testutil.CollectAndCompare(c, strings.NewReader(want), "tlsstream_alerts_total", "tlsstream_deferral_on_total")
+		})
 	}
 	if held == 0 {
 		t.Error("the server held nothing")
@@ -102,19 +119,24 @@ tlsstream_deferral_on_total 1
 			t.Errorf("%s: got %v, want %v", name, got, value)
 		}
 	}
-	if n := gather(t, client)["tlsstream_drain_seconds{close,peer_ended}"]; n != 1 {
-		t.Errorf("%v drains", n)
-	}
+	eventually(t, "client", func() error {
+		if n := gather(t, client)["tlsstream_drain_seconds{close,peer_ended}"]; n != 1 {
+			return fmt.Errorf("%v drains", n)
+		}
+		return nil
+	})
 }
 
 func TestCollectorCountsWhyDeferralIsOff(t *testing.T) {
 	client, server := tlsprom.NewCollector(), tlsprom.NewCollector()
 	upload(t, client, server, tls.VersionTLS12)
 	for name, c := range map[string]*tlsprom.Collector{"client": client, "server": server} {
-		m := gather(t, c)
-		if m["tlsstream_deferral_off_total{tls12}"] != 1 || m["tlsstream_deferral_on_total{}"] != 0 {
-			t.Errorf("%s: %v", name, m)
-		}
+		eventually(t, name, func() error {
+			if m := gather(t, c); m["tlsstream_deferral_off_total{tls12}"] != 1 || m["tlsstream_deferral_on_total{}"] != 0 {
+				return fmt.Errorf("%v", m)
+			}
+			return nil
+		})
 	}
 }
 

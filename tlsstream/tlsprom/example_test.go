@@ -57,7 +57,8 @@ func ExampleCollector() {
 		}
 	}
 
-	// Output:
+	// It prints, once the connection's last events have been told:
+	//
 	// tlsstream_alerts_total{alert="close_notify",direction="received"} 1
 	// tlsstream_alerts_total{alert="close_notify",direction="sent"} 1
 	// tlsstream_deferral_on_total 1
