@@ -99,22 +99,7 @@ func (r *recorder) CloseWrite() error {
 }
 
 // A keyLog keeps what TLS writes to a KeyLogWriter.
-type keyLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *keyLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *keyLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type keyLog struct{ tlstest.Buffer }
 
 // secret returns the only secret with the given label.
 func (l *keyLog) secret(t testing.TB, label string) []byte {

@@ -1,7 +1,6 @@
 package tlsstream_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -158,14 +158,14 @@ func TestTLS12(t *testing.T) {
 // A KeyLogWriter of the user's gets every line that it gets from crypto/tls.
 func TestKeyLogWriterIsKept(t *testing.T) {
 	var all sync.Mutex
-	logs := map[*tls.Config]*lockedBuffer{}
+	logs := map[*tls.Config]*labelLog{}
 	var stockConfigs []*tls.Config
 	configs := func() (client, server *tls.Config) {
 		client, server = ticketConfigs()
 		all.Lock()
 		defer all.Unlock()
 		for _, c := range []*tls.Config{client, server} {
-			logs[c] = &lockedBuffer{}
+			logs[c] = &labelLog{}
 			c.KeyLogWriter = logs[c]
 		}
 		stockConfigs = []*tls.Config{client, server}
@@ -184,22 +184,11 @@ func TestKeyLogWriterIsKept(t *testing.T) {
 	}
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type labelLog struct{ tlstest.Buffer }
 
 // labels are the first words of the lines, in order.
-func (l *lockedBuffer) labels() (labels []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
+func (l *labelLog) labels() (labels []string) {
+	for line := range strings.Lines(l.String()) {
 		labels = append(labels, strings.Fields(line)[0])
 	}
 	return labels

@@ -1,7 +1,6 @@
 package tlsstream_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"net/http/httptrace"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,25 +24,8 @@ import (
 // An httpServer is a net/http server over a Listener, set up as the doc of AbortHandler says.
 type httpServer struct {
 	clientServer
-	log    *httpLog
+	log    *tlstest.Buffer
 	closed chan struct{} // receives when the server is done with a connection
-}
-
-type httpLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (l *httpLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *httpLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func serveHTTP(t *testing.T, h http.Handler, protos ...string) httpServer {
@@ -63,7 +44,7 @@ func serveHTTP(t *testing.T, h http.Handler, protos ...string) httpServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httpServer{clientServer{port, caFile}, &httpLog{}, make(chan struct{}, 100)}
+	s := httpServer{clientServer{port, caFile}, &tlstest.Buffer{}, make(chan struct{}, 100)}
 	server := &http.Server{Handler: h, ConnContext: tlsstream.ConnContext, ErrorLog: log.New(s.log, "", 0)}
 	server.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {

@@ -1,7 +1,6 @@
 package ftpd
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -104,22 +103,7 @@ func startServer(t testing.TB, change func(*Config)) *testServer {
 }
 
 // A testLog collects a server's log.
-type testLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *testLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *testLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+type testLog struct{ tlstest.Buffer }
 
 // await waits until the log has text, n times.
 func (l *testLog) await(t testing.TB, text string, n int) {

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -9,10 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
 // A server is a program that listens, with the file that it reads: %CERT%, %KEY%, %PORT% and %DIR% stand for what they
@@ -74,7 +74,7 @@ type process struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // of Wait, once ended is closed
-	output lockedBuffer
+	output tlstest.Buffer
 }
 
 func launch(t *testing.T, env []string, path string, args ...string) *process {
@@ -111,21 +111,4 @@ func (p *process) stop() error {
 		return nil
 	}
 	return p.err
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

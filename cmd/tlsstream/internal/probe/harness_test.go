@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -84,7 +83,7 @@ func (p program) start(t *testing.T) string {
 	for i := range cmd.Env {
 		cmd.Env[i] = fill.Replace(cmd.Env[i])
 	}
-	var output lockedBuffer
+	var output tlstest.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stdin, err := cmd.StdinPipe() // openssl ends at its end
 	if err := errors.Join(err, cmd.Start()); err != nil {
@@ -118,23 +117,6 @@ func (p program) start(t *testing.T) string {
 		case <-tick.C:
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
 }
 
 func listen(t *testing.T) net.Listener {

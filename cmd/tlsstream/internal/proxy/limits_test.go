@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -9,33 +8,15 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
-// A lockedBuffer may be written by a server's connections while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func TestConnectionsOverTheLimitWait(t *testing.T) {
-	var log lockedBuffer
+	var log tlstest.Buffer
 	config := testConfig(greet(t, "hello"))
 	config.MaxConnections, config.End = 2, EndLast // so that they last
 	config.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -107,8 +88,10 @@ func TestDrainCutsAHandshake(t *testing.T) {
 	r := start(t, testConfig(greet(t, "hello")))
 	conn := r.dialPlain(t)
 	mustWrite(t, conn, "\x16\x03\x01\x02\x00\x01")
-	for len(r.slots) < 2 {
-		time.Sleep(time.Millisecond) // until it is accepted
+	for deadline := time.Now().Add(testTimeout); len(r.slots) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not accepted")
+		}
 	}
 	r.Stop()
 	if cut := r.drain(0); cut != 1 {
