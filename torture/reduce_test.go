@@ -47,7 +47,10 @@ func TestReducedCaseIsSmallerAndStillFails(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if played.Verdict.Class != test.class {
+					// Where a side gives up, it is a race whether the last Write of the
+					// other has returned, and counts as sent.
+					raced := test.class == Lost && played.Verdict.Class == WrongError
+					if played.Verdict.Class != test.class && !raced {
 						t.Errorf("%v ends with %v, want %v", reduced, played.Verdict, test.class)
 					}
 				}
