@@ -1,8 +1,10 @@
 package membio
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -21,6 +23,7 @@ type Socket struct {
 	toWrite         []byte
 	written, loaned int
 	lender          Lender
+	writeErr        error
 	readErr         error
 }
 
@@ -58,24 +61,41 @@ func SocketOf(conn net.Conn) *Socket {
 }
 
 // TryWrite hands p to the kernel, and returns how many bytes it took. It never
-// waits. Zero may mean that the socket is full, that the deadline has passed, or
-// that the connection is dead: a Write of the connection tells.
-func (s *Socket) TryWrite(p []byte) int {
+// waits: if the socket is full, or the deadline has passed, it returns what it
+// could do, and no error. An error is as of the connection's Write, and the kernel
+// may not tell it again.
+func (s *Socket) TryWrite(p []byte) (int, error) {
 	if s.write == nil {
 		s.write = s.onWritable
 	}
-	s.toWrite, s.written = p, 0
+	s.toWrite, s.written, s.writeErr = p, 0, nil
 	err := s.raw.Write(s.write)
 	s.toWrite = nil
-	if err != nil {
-		return 0
+	if err == nil {
+		err = s.writeErr
 	}
-	return s.written
+	if op, ok := err.(*net.OpError); ok {
+		if errors.Is(op, os.ErrDeadlineExceeded) {
+			return 0, nil
+		}
+		op.Op = "write" // not raw-write
+	}
+	return s.written, err
 }
 
 func (s *Socket) onWritable(fd uintptr) bool {
-	s.written = writeNow(fd, s.toWrite)
+	n, err := writeNow(fd, s.toWrite)
+	s.written, s.writeErr = n, s.opError("write", err)
 	return true
+}
+
+// opError is nil without err.
+func (s *Socket) opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	local, remote := s.conn.LocalAddr(), s.conn.RemoteAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
 }
 
 // ReadTo waits until there is something to read, and makes one read into memory
@@ -104,10 +124,8 @@ func (s *Socket) onReadable(fd uintptr) bool {
 		return false
 	}
 	s.loaned = n
-	if err != nil {
-		local, remote := s.conn.LocalAddr(), s.conn.RemoteAddr()
-		s.readErr = &net.OpError{Op: "read", Net: local.Network(), Source: local, Addr: remote, Err: err}
-	} else if n == 0 {
+	s.readErr = s.opError("read", err)
+	if n == 0 && err == nil {
 		s.readErr = io.EOF
 	}
 	return true

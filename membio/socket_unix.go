@@ -9,15 +9,19 @@ import (
 
 const hasSockets = true
 
-// writeNow writes what the kernel takes without waiting. Errors are for the next
-// Write of the connection to find.
-func writeNow(fd uintptr, p []byte) int {
+// writeNow writes what the kernel takes without waiting.
+func writeNow(fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(int(fd), p)
-		if err == syscall.EINTR {
+		switch {
+		case err == syscall.EINTR:
 			continue
+		case err == syscall.EAGAIN:
+			return 0, nil
+		case err != nil:
+			return 0, os.NewSyscallError("write", err)
 		}
-		return max(0, n)
+		return n, nil
 	}
 }
 
