@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deferredtls/deferredtls/torture"
+	"github.com/deferredtls/deferredtls/torture/bench"
+)
+
+// exitStackFailed is the status if a stack failed in a scenario, so that there is no figure.
+const exitStackFailed = 2
+
+// benchFlags are the flags of the command as the user gave them.
+type benchFlags struct {
+	scenarios   []string
+	stacks      []string
+	sides       []string
+	connections []int
+	rounds      int
+	slice       time.Duration
+	json        bool
+}
+
+func newBenchCommand() *cobra.Command {
+	var flags benchFlags
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "Measure speed and memory against crypto/tls",
+		Example: "  tlsstream bench\n  tlsstream bench --scenario bulk --stack tlsstream\n  tlsstream bench --scenario ping-pong-1B --rounds 100\n  tlsstream bench list",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runBench(cmd, &flags) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios, or groups of them, separated by commas (default all)")
+	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to compare with stdlib, separated by commas (default all)")
+	f.StringSliceVar(&flags.sides, "side", nil, "which end is the stack's, the other is stdlib: both, client, server (default both)")
+	f.IntSliceVar(&flags.connections, "connections", nil, "connections at once in bulk, separated by commas (default 1,8)")
+	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
+	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
+	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
+	cmd.AddCommand(newBenchListCommand())
+	return cmd
+}
+
+func runBench(cmd *cobra.Command, flags *benchFlags) error {
+	plan, err := flags.plan()
+	if err != nil {
+		return err
+	}
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	progress := newProgress(stderr, 0)
+	progress.what = "rounds"
+	plan.Progress = func(done, total int) { progress.update(torture.Progress{Done: done, Total: total}) }
+	report, err := bench.Run(cmd.Context(), plan)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if flags.json {
+		err = encodeJSON(stdout, report)
+	} else {
+		err = report.WriteText(stdout)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot write the report: %w", err)
+	case report.Interrupted:
+		fmt.Fprintf(stderr, "tlsstream: interrupted after %v\n", progress)
+		return exitStatus(exitInterrupted)
+	case report.Failed():
+		return exitStatus(exitStackFailed)
+	}
+	return nil
+}
+
+func (flags *benchFlags) plan() (bench.Plan, error) {
+	plan := bench.Plan{Connections: flags.connections, Rounds: flags.rounds, Slice: flags.slice}
+	if flags.rounds < 1 {
+		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
+	}
+	var err error
+	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {
+		return plan, err
+	}
+	if plan.Stacks, err = choose("stack", flags.stacks, bench.Stacks(), func(s bench.Stack) string { return s.Name }); err != nil {
+		return plan, err
+	}
+	sides := []bench.Side{bench.Both, bench.ClientSide, bench.ServerSide}
+	if flags.sides != nil {
+		if plan.Sides, err = choose("side", flags.sides, sides, func(s bench.Side) string { return string(s) }); err != nil {
+			return plan, err
+		}
+	}
+	return plan, nil
+}
+
+// chooseScenarios picks scenarios by their names or their groups'.
+func chooseScenarios(wanted []string) ([]bench.Scenario, error) {
+	all := bench.Scenarios()
+	for _, w := range wanted {
+		if !slices.ContainsFunc(all, func(s bench.Scenario) bool { return w == s.Name || w == s.Group }) {
+			return nil, &usageError{
+				fmt.Sprintf("unknown scenario %q", w),
+				"choose from " + strings.Join(names(all, func(s bench.Scenario) string { return s.Name }), ", "),
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	return slices.DeleteFunc(all, func(s bench.Scenario) bool {
+		return !slices.Contains(wanted, s.Name) && !slices.Contains(wanted, s.Group)
+	}), nil
+}
+
+func newBenchListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Name the scenarios and stacks",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := &errWriter{w: cmd.OutOrStdout()}
+			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "SCENARIO\tGROUP\tWHAT HAPPENS")
+			for _, s := range bench.Scenarios() {
+				fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Group, s.About)
+			}
+			table.Flush()
+			fmt.Fprintln(table, "\nSTACK\tWHAT IT IS")
+			for _, s := range append([]bench.Stack{bench.Stdlib()}, bench.Stacks()...) {
+				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
+			}
+			table.Flush()
+			return out.err
+		},
+	}
+}

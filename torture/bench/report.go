@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"time"
+)
+
+// A Report is what a plan gave.
+type Report struct {
+	Machine     Machine       `json:"machine"`
+	Rounds      int           `json:"rounds"` // asked for
+	Slice       time.Duration `json:"slice_ns"`
+	Elapsed     time.Duration `json:"elapsed_ns"`
+	Interrupted bool          `json:"interrupted"`
+	Rows        []Row         `json:"rows"`
+}
+
+// A Row is one stack in one scenario.
+type Row struct {
+	Scenario    string `json:"scenario"`
+	Connections int    `json:"connections"`
+	Stack       string `json:"stack"`
+	Side        Side   `json:"side"`
+	Role        Role   `json:"role"`
+
+	// Rounds that were played. Error says why it was not all of them.
+	Rounds int    `json:"rounds"`
+	Error  string `json:"error"`
+
+	// Ratio of the rates to the baseline's: more is faster. The baseline has none.
+	Ratio Spread `json:"ratio"`
+
+	// Unit is what the rate counts.
+	Unit string `json:"unit"`
+
+	// Rate is the median of the slices, in units a second.
+	Rate float64 `json:"rate"`
+
+	// ClientCPU and ServerCPU are the processor time of each process for a unit, median of the slices.
+	ClientCPU time.Duration `json:"client_cpu_ns"`
+	ServerCPU time.Duration `json:"server_cpu_ns"`
+}
+
+func newReport(plan *Plan) *Report {
+	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice}
+}
+
+// add adds the rows of a measurement, which err has ended.
+func (r *Report) add(m *measurement, err error) {
+	for _, p := range append([]*pair{m.stock}, m.variants...) {
+		row := Row{
+			Scenario: m.scenario.Name, Connections: m.conns, Stack: p.name, Side: p.side, Role: p.role,
+			Rounds: len(p.ratios), Ratio: spread(p.ratios), Unit: m.scenario.Unit,
+			Rate:      p.median(sample.rate),
+			ClientCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.client.CPU) / s.units })),
+			ServerCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.server.CPU) / s.units })),
+		}
+		if p.role == Baseline {
+			row.Rounds = m.rounds()
+		}
+		switch {
+		case p.err != nil:
+			row.Error = p.err.Error()
+		case err != nil:
+			row.Error = err.Error()
+		}
+		r.Rows = append(r.Rows, row)
+	}
+}
+
+// rounds is how many rounds of the variant that has most were played.
+func (m *measurement) rounds() int {
+	most := 0
+	for _, v := range m.variants {
+		most = max(most, len(v.ratios))
+	}
+	return most
+}
+
+func (p *pair) median(f func(sample) float64) float64 {
+	values := make([]float64, len(p.samples))
+	for i, s := range p.samples {
+		values[i] = f(s)
+	}
+	return median(values)
+}
+
+// Failed reports whether a row has an error.
+func (r *Report) Failed() bool {
+	for i := range r.Rows {
+		if r.Rows[i].Error != "" {
+			return true
+		}
+	}
+	return false
+}
