@@ -33,8 +33,8 @@ type process struct {
 	stderr  tail
 }
 
-// startProcess starts an endpoint, which is args if there are any, and else this program.
-func startProcess(name, dir string, args ...string) (*process, error) {
+// startProcess starts an endpoint on a half of the cores. It is args if there are any, and else this program.
+func startProcess(name, dir string, half int, args ...string) (*process, error) {
 	if len(args) == 0 {
 		self, err := os.Executable()
 		if err != nil {
@@ -53,7 +53,7 @@ func startProcess(name, dir string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := onHalf(half, p.cmd.Start); err != nil {
 		return nil, err
 	}
 	go func() {

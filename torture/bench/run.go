@@ -129,12 +129,12 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 
 // inProcesses plays f with a client and a server of the measurement's own, so that none inherits another's heap.
 func (m *measurement) inProcesses(dir string, f func() error) error {
-	client, err := startProcess("client", dir)
+	client, err := startProcess("client", dir, 0)
 	if err != nil {
 		return err
 	}
 	defer client.close()
-	server, err := startProcess("server", dir)
+	server, err := startProcess("server", dir, 1)
 	if err != nil {
 		return err
 	}

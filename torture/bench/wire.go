@@ -46,9 +46,6 @@ const (
 	// handshakeFull and handshakeResumed: a connection for each message, on which the server writes one byte.
 	handshakeFull    kind = "handshake-full"
 	handshakeResumed kind = "handshake-resumed"
-
-	// idle: all connections are being read from, and no more.
-	idle kind = "idle"
 )
 
 func (k kind) isHandshake() bool { return k == handshakeFull || k == handshakeResumed }
