@@ -22,6 +22,7 @@ type benchFlags struct {
 	stacks      []string
 	sides       []string
 	connections []int
+	idle        int
 	rounds      int
 	slice       time.Duration
 	json        bool
@@ -42,6 +43,7 @@ func newBenchCommand() *cobra.Command {
 	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to compare with stdlib, separated by commas (default all)")
 	f.StringSliceVar(&flags.sides, "side", nil, "which end is the stack's, the other is stdlib: both, client, server (default both)")
 	f.IntSliceVar(&flags.connections, "connections", nil, "connections at once in bulk, separated by commas (default 1,8)")
+	f.IntVar(&flags.idle, "idle-connections", bench.DefaultIdleConnections, "idle connections whose memory is measured")
 	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
 	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
@@ -81,9 +83,12 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 }
 
 func (flags *benchFlags) plan() (bench.Plan, error) {
-	plan := bench.Plan{Connections: flags.connections, Rounds: flags.rounds, Slice: flags.slice}
-	if flags.rounds < 1 {
+	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice}
+	switch {
+	case flags.rounds < 1:
 		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
+	case flags.idle < 1:
+		return plan, &usageError{fmt.Sprintf("--idle-connections %d is less than one", flags.idle), "choose at least 1"}
 	}
 	var err error
 	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {

@@ -15,6 +15,14 @@ type measurement struct {
 	variants []*pair // the control among them
 }
 
+// rounds is how often progress is called.
+func (m *measurement) rounds() int {
+	if m.scenario.kind == idle {
+		return 1 + len(m.variants)
+	}
+	return m.plan.Rounds
+}
+
 // run measures until ctx is done. What there is then is in the pairs. An error means that nothing can be compared.
 func (m *measurement) run(ctx context.Context, progress func()) error {
 	if err := m.prepare(m.stock); err != nil {

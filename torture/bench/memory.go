@@ -8,6 +8,7 @@ const collections = 4
 
 // memoryInUse is what live objects and the stacks of goroutines take.
 func memoryInUse() memory {
+	buffers()
 	for range collections {
 		runtime.GC()
 	}

@@ -40,6 +40,8 @@ type pair struct {
 	clientStack    string
 	serverStack    string
 
+	memoryEach *Memory // of idle connections
+
 	count   int64 // messages of a slice on each connection
 	samples []sample
 	ratios  []float64

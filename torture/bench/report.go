@@ -1,8 +1,6 @@
 package bench
 
-import (
-	"time"
-)
+import "time"
 
 // A Report is what a plan gave.
 type Report struct {
@@ -11,6 +9,7 @@ type Report struct {
 	Slice       time.Duration `json:"slice_ns"`
 	Elapsed     time.Duration `json:"elapsed_ns"`
 	Interrupted bool          `json:"interrupted"`
+	Notes       []string      `json:"notes"` // where it is not what was asked for
 	Rows        []Row         `json:"rows"`
 }
 
@@ -26,7 +25,8 @@ type Row struct {
 	Rounds int    `json:"rounds"`
 	Error  string `json:"error"`
 
-	// Ratio of the rates to the baseline's: more is faster. The baseline has none.
+	// Ratio of the rates to the baseline's: more is faster. Of memory, ratio of the bytes: less is lighter. The baseline
+	// has none.
 	Ratio Spread `json:"ratio"`
 
 	// Unit is what the rate counts.
@@ -38,7 +38,28 @@ type Row struct {
 	// ClientCPU and ServerCPU are the processor time of each process for a unit, median of the slices.
 	ClientCPU time.Duration `json:"client_cpu_ns"`
 	ServerCPU time.Duration `json:"server_cpu_ns"`
+
+	Allocations *Allocations `json:"allocations,omitempty"` // of handshakes
+	Memory      *Memory      `json:"memory,omitempty"`      // of idle connections
 }
+
+// Allocations are those of each process for one handshake, median of the slices.
+type Allocations struct {
+	Client      float64 `json:"client"`
+	ClientBytes float64 `json:"client_bytes"`
+	Server      float64 `json:"server"`
+	ServerBytes float64 `json:"server_bytes"`
+}
+
+// Memory is what a connection holds in each process, in bytes: live objects, and stacks of goroutines.
+type Memory struct {
+	ClientHeap  float64 `json:"client_heap"`
+	ClientStack float64 `json:"client_stack"`
+	ServerHeap  float64 `json:"server_heap"`
+	ServerStack float64 `json:"server_stack"`
+}
+
+func (m *Memory) total() float64 { return m.ClientHeap + m.ClientStack + m.ServerHeap + m.ServerStack }
 
 func newReport(plan *Plan) *Report {
 	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice}
@@ -53,9 +74,27 @@ func (r *Report) add(m *measurement, err error) {
 			Rate:      p.median(sample.rate),
 			ClientCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.client.CPU) / s.units })),
 			ServerCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.server.CPU) / s.units })),
+			Memory:    p.memoryEach,
 		}
-		if p.role == Baseline {
-			row.Rounds = m.rounds()
+		switch {
+		case p.role == Baseline:
+			for _, v := range m.variants {
+				row.Rounds = max(row.Rounds, len(v.ratios))
+			}
+		case p.memoryEach != nil && m.stock.memoryEach != nil:
+			ratio := p.memoryEach.total() / m.stock.memoryEach.total()
+			row.Ratio = Spread{ratio, ratio, ratio}
+		}
+		if m.scenario.kind.isHandshake() {
+			row.Allocations = &Allocations{
+				Client:      p.median(func(s sample) float64 { return float64(s.client.Mallocs) / s.units }),
+				ClientBytes: p.median(func(s sample) float64 { return float64(s.client.Bytes) / s.units }),
+				Server:      p.median(func(s sample) float64 { return float64(s.server.Mallocs) / s.units }),
+				ServerBytes: p.median(func(s sample) float64 { return float64(s.server.Bytes) / s.units }),
+			}
+		}
+		if p.memoryEach != nil {
+			row.Rounds = 1
 		}
 		switch {
 		case p.err != nil:
@@ -65,15 +104,6 @@ func (r *Report) add(m *measurement, err error) {
 		}
 		r.Rows = append(r.Rows, row)
 	}
-}
-
-// rounds is how many rounds of the variant that has most were played.
-func (m *measurement) rounds() int {
-	most := 0
-	for _, v := range m.variants {
-		most = max(most, len(v.ratios))
-	}
-	return most
 }
 
 func (p *pair) median(f func(sample) float64) float64 {

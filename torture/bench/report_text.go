@@ -3,40 +3,120 @@ package bench
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// WriteText writes the report as a table, with the machine above and what is to be known about it below.
+// WriteText writes the report as tables, with what went wrong below, and last what is to be known about all figures.
 func (r *Report) WriteText(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "SCENARIO\tCONNS\tSTACK\tRATIO\tMIN–MAX\tRATE\tCLIENT CPU\tSERVER CPU\tPER")
-	var failed []*Row
-	for i := range r.Rows {
-		row := &r.Rows[i]
-		if row.Error != "" {
-			failed = append(failed, row)
+	separator := ""
+	for _, t := range tables {
+		rows := slices.DeleteFunc(slices.Clone(r.Rows), func(row Row) bool { return !t.has(&row) })
+		if len(rows) == 0 {
+			continue
 		}
-		ratio, between := "-", "-"
-		if row.Role != Baseline && row.Rounds > 0 {
-			ratio = fmt.Sprintf("%.2f", row.Ratio.Median)
-			between = fmt.Sprintf("%.2f–%.2f", row.Ratio.Min, row.Ratio.Max)
+		fmt.Fprint(out, separator, "SCENARIO\tCONNS\tSTACK\t", strings.Join(t.heading, "\t"), "\n")
+		separator = "\n"
+		for i := range rows {
+			row := &rows[i]
+			fmt.Fprintf(out, "%s\t%d\t%s\t%s\n", row.Scenario, row.Connections, row.label(),
+				strings.Join(t.cells(row, baselineOf(rows, row)), "\t"))
 		}
-		fmt.Fprintf(out, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Scenario, row.Connections, row.label(), ratio, between,
-			row.rate(), micros(row.ClientCPU), micros(row.ServerCPU), row.Unit)
-	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	for _, row := range failed {
-		if _, err := fmt.Fprintf(w, "\n%s, %d connections, %s failed after %d rounds: %s\n",
-			row.Scenario, row.Connections, row.label(), row.Rounds, row.Error); err != nil {
+		// Each table has columns of its own.
+		if err := out.Flush(); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n%s\n", r.method(), r.Machine)
+	var text strings.Builder
+	for i := range r.Rows {
+		if row := &r.Rows[i]; row.Error != "" {
+			fmt.Fprintf(&text, "\n%s, %d connections, %s failed after %d rounds: %s\n",
+				row.Scenario, row.Connections, row.label(), row.Rounds, row.Error)
+		}
+	}
+	fmt.Fprintf(&text, "\n%s\n%s\n", strings.Join(r.method(), "\n"), r.Machine)
+	_, err := io.WriteString(w, text.String())
 	return err
 }
+
+// A table shows some columns of the rows that have them.
+type table struct {
+	heading []string
+	has     func(*Row) bool
+	cells   func(row, baseline *Row) []string
+}
+
+var tables = []table{
+	{
+		heading: []string{"RATIO", "MIN–MAX", "RATE", "CLIENT CPU", "SERVER CPU", "PER"},
+		has:     func(row *Row) bool { return !row.isIdle() },
+		cells: func(row, _ *Row) []string {
+			ratio, between := "-", "-"
+			if row.Role != Baseline && row.Rounds > 0 {
+				ratio = fmt.Sprintf("%.2f", row.Ratio.Median)
+				between = fmt.Sprintf("%.2f–%.2f", row.Ratio.Min, row.Ratio.Max)
+			}
+			return []string{ratio, between, row.rate(), micros(row.ClientCPU), micros(row.ServerCPU), row.Unit}
+		},
+	},
+	{
+		heading: []string{"CLIENT ALLOCS", "CLIENT BYTES", "SERVER ALLOCS", "SERVER BYTES"},
+		has:     func(row *Row) bool { return row.Allocations != nil },
+		cells: func(row, baseline *Row) []string {
+			a, b := row.Allocations, baseline.Allocations
+			if row == baseline || row.Rounds == 0 {
+				b = nil
+			}
+			var of Allocations
+			if b != nil {
+				of = *b
+			}
+			return []string{
+				more(a.Client, of.Client, b != nil), more(a.ClientBytes, of.ClientBytes, b != nil),
+				more(a.Server, of.Server, b != nil), more(a.ServerBytes, of.ServerBytes, b != nil),
+			}
+		},
+	},
+	{
+		heading: []string{"RATIO", "CLIENT HEAP", "CLIENT STACK", "SERVER HEAP", "SERVER STACK"},
+		has:     func(row *Row) bool { return row.isIdle() },
+		cells: func(row, baseline *Row) []string {
+			m := row.Memory
+			if m == nil {
+				return []string{"-", "-", "-", "-", "-"}
+			}
+			ratio := "-"
+			if row != baseline {
+				ratio = fmt.Sprintf("%.2f", row.Ratio.Median)
+			}
+			return []string{ratio, kib(m.ClientHeap), kib(m.ClientStack), kib(m.ServerHeap), kib(m.ServerStack)}
+		},
+	},
+}
+
+// baselineOf returns the row that a row is compared with, which may be itself.
+func baselineOf(rows []Row, row *Row) *Row {
+	for i := range rows {
+		if b := &rows[i]; b.Role == Baseline && b.Scenario == row.Scenario && b.Connections == row.Connections {
+			return b
+		}
+	}
+	return row
+}
+
+// more writes a number and, of a stack, by how much it is more than the baseline's.
+func more(value, baseline float64, compare bool) string {
+	if !compare {
+		return fmt.Sprintf("%.0f", value)
+	}
+	return fmt.Sprintf("%.0f (%+.0f)", value, value-baseline)
+}
+
+// isIdle reports whether a row is about memory, and not about speed.
+func (row *Row) isIdle() bool { return row.Unit == idleUnit }
 
 // label names the stack, and its side if it is not both.
 func (row *Row) label() string {
@@ -55,8 +135,8 @@ func (row *Row) rate() string {
 	switch {
 	case row.Rate == 0:
 		return "-"
-	case row.Unit == "16 KiB":
-		return fmt.Sprintf("%.0f MB/s", row.Rate*bulkUnit/1e6)
+	case row.Unit == bulkUnit:
+		return fmt.Sprintf("%.0f MB/s", row.Rate*bulkUnitBytes/1e6)
 	}
 	return fmt.Sprintf("%.0f/s", row.Rate)
 }
@@ -68,16 +148,25 @@ func micros(d time.Duration) string {
 	return fmt.Sprintf("%.2f µs", float64(d)/float64(time.Microsecond))
 }
 
-// method says how the figures came about.
-func (r *Report) method() string {
-	text := fmt.Sprintf("Each ratio is of a rate to that of stock crypto/tls in the slices before and after, of about %v each: the median\n"+
-		"of blocks of five rounds, and the least and the greatest block. %d rounds. The control is stock crypto/tls measured as\n"+
-		"the others are: what it differs from 1 by is noise, and what a stack differs by less than that is noise too.\n"+
-		"Client and server are processes, each on a half of the cores if the system is Linux, over loopback, with AES-128-GCM;\n"+
+func kib(bytes float64) string { return fmt.Sprintf("%.1f KiB", bytes/1024) }
+
+// method says how the figures came about, a line or more for each thing.
+func (r *Report) method() []string {
+	text := []string{
+		fmt.Sprintf("Each ratio is of a rate to that of stock crypto/tls in the slices before and after, of about %v each: the median of", r.Slice),
+		fmt.Sprintf("blocks of five rounds, with the least and the greatest block. %d rounds. The control is stock crypto/tls measured as the", r.Rounds),
+		"others are: what it differs from 1 by is noise, and what a stack differs by less than that is noise too.",
+		"Client and server are processes, each on a half of the cores if the system is Linux, over loopback, with AES-128-GCM;",
 		"their times are user's and system's.",
-		r.Slice, r.Rounds)
+	}
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.isIdle() }) {
+		text = append(text, "Memory is that of live objects and of goroutines' stacks, for each connection; its ratio is of all four, and less is lighter.")
+	}
+	for _, note := range r.Notes {
+		text = append(text, "Note: "+note+".")
+	}
 	if r.Interrupted {
-		text += "\nIt was interrupted: not all was measured."
+		text = append(text, "It was interrupted: not all was measured.")
 	}
 	return text
 }

@@ -39,13 +39,18 @@ type Plan struct {
 	// Connections are the numbers of connections at once that bulk is measured with. If nil, 1 and 8. All else has one.
 	Connections []int
 
+	// IdleConnections is how many connections the memory of idle ones is measured with. If zero,
+	// DefaultIdleConnections; fewer if the system does not let a process have as many files open: the report says so.
+	IdleConnections int
+
 	// Rounds of a measurement. If zero, DefaultRounds.
 	Rounds int
 
 	// Slice is about how long a slice lasts. If zero, DefaultSlice.
 	Slice time.Duration
 
-	// Progress is called after each round with how many have been played, and how many will be. If nil, nothing is.
+	// Progress is called after each round with how many have been played, and how many will be. To measure memory
+	// takes a round for each stack. If nil, nothing is.
 	Progress func(done, total int)
 }
 
@@ -65,6 +70,9 @@ func (p *Plan) complete() error {
 	if p.Rounds == 0 {
 		p.Rounds = DefaultRounds
 	}
+	if p.IdleConnections == 0 {
+		p.IdleConnections = DefaultIdleConnections
+	}
 	if p.Slice == 0 {
 		p.Slice = DefaultSlice
 	}
@@ -76,6 +84,8 @@ func (p *Plan) complete() error {
 		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, mostRounds)
 	case p.Slice < time.Millisecond || p.Slice > longestSlice:
 		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, time.Millisecond, longestSlice)
+	case p.IdleConnections < 0 || p.IdleConnections > mostIdleConnections:
+		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, mostIdleConnections)
 	}
 	for _, n := range p.Connections {
 		if n < 1 || n > mostConnections {
@@ -109,26 +119,35 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	report := newReport(&plan)
 	began := time.Now()
 	measurements := plan.measurements()
-	done := 0
+	report.Notes = fitFiles(measurements)
+	done, total := 0, 0
+	for _, m := range measurements {
+		total += m.rounds()
+	}
 	for _, m := range measurements {
 		if ctx.Err() != nil {
 			break
 		}
-		err := m.inProcesses(dir, func() error {
-			return m.run(ctx, func() {
-				done++
-				plan.Progress(done, len(measurements)*plan.Rounds)
-			})
-		})
-		report.add(m, err)
+		report.add(m, m.play(ctx, dir, func() {
+			done++
+			plan.Progress(done, total)
+		}))
 	}
 	report.Interrupted = ctx.Err() != nil
 	report.Elapsed = time.Since(began)
 	return report, nil
 }
 
-// inProcesses plays f with a client and a server of the measurement's own, so that none inherits another's heap.
-func (m *measurement) inProcesses(dir string, f func() error) error {
+func (m *measurement) play(ctx context.Context, dir string, progress func()) error {
+	if m.scenario.kind == idle {
+		return m.runIdle(ctx, dir, progress)
+	}
+	// The processes are the measurement's own, so that it does not inherit another's heap.
+	return m.inProcesses(dir, append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
+}
+
+// inProcesses calls f while pairs have a client and a server.
+func (m *measurement) inProcesses(dir string, pairs []*pair, f func() error) error {
 	client, err := startProcess("client", dir, 0)
 	if err != nil {
 		return err
@@ -139,18 +158,39 @@ func (m *measurement) inProcesses(dir string, f func() error) error {
 		return err
 	}
 	defer server.close()
-	for _, p := range append([]*pair{m.stock}, m.variants...) {
+	for _, p := range pairs {
 		p.client, p.server = client, server
 	}
 	return f()
+}
+
+// fitFiles raises the limit of open files for what the measurements need, and makes those smaller that do not fit.
+func fitFiles(measurements []*measurement) (notes []string) {
+	for _, m := range measurements {
+		lanes := 1
+		if m.scenario.kind != idle {
+			lanes += len(m.variants)
+		}
+		need := m.conns*lanes + spareFiles
+		if got := allowFiles(need); got < need {
+			conns := max(1, (got-spareFiles)/lanes)
+			notes = append(notes, fmt.Sprintf("%s has %d connections in place of %d: a process may have %d files open",
+				m.scenario.Name, conns, m.conns, got))
+			m.conns = conns
+		}
+	}
+	return notes
 }
 
 func (p *Plan) measurements() []*measurement {
 	var all []*measurement
 	for i := range p.Scenarios {
 		connections := []int{1}
-		if p.Scenarios[i].many {
+		switch {
+		case p.Scenarios[i].many:
 			connections = p.Connections
+		case p.Scenarios[i].kind == idle:
+			connections = []int{p.IdleConnections}
 		}
 		for _, conns := range connections {
 			stock, variants := p.pairs()

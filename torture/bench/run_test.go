@@ -126,9 +126,9 @@ func TestStackThatEndpointsLackIsReported(t *testing.T) {
 
 // All scenarios run on all stacks.
 func TestEveryScenarioEndsByItself(t *testing.T) {
-	report := mustRun(t, Plan{Rounds: 1, Slice: time.Millisecond, Connections: []int{1, 3}})
+	report := mustRun(t, Plan{Rounds: 1, Slice: time.Millisecond, Connections: []int{1, 3}, IdleConnections: 20})
 	for _, row := range report.Rows {
-		if row.Error != "" || row.Rounds != 1 || row.Rate <= 0 {
+		if row.Error != "" || row.Rounds != 1 || (row.Rate > 0) == row.isIdle() || (row.Memory != nil) != row.isIdle() {
 			t.Errorf("%+v", row)
 		}
 	}

@@ -21,8 +21,14 @@ type Scenario struct {
 	many bool
 }
 
-// bulkUnit is what processor time in bulk is told for: a full record.
-const bulkUnit = 16 << 10
+const (
+	// bulkUnit is what rates and processor time in bulk are told for: a full record.
+	bulkUnit      = "16 KiB"
+	bulkUnitBytes = 16 << 10
+
+	// idleUnit is what memory is told for.
+	idleUnit = "connection"
+)
 
 // Scenarios returns all there are.
 func Scenarios() []Scenario {
@@ -34,12 +40,21 @@ func Scenarios() []Scenario {
 		}
 	}
 	add(Scenario{Group: "bulk", About: "one direction at full speed, in writes of this size, read in pieces of 64 KiB",
-		Unit: "16 KiB", kind: oneWay, many: true}, 4<<10, 16<<10, 64<<10, 256<<10, 1<<20)
+		Unit: bulkUnit, kind: oneWay, many: true}, 4<<10, 16<<10, 64<<10, 256<<10, 1<<20)
 	add(Scenario{Group: "one-way", About: "small messages in one direction, a Write each",
 		Unit: "message", kind: oneWay}, 100, 1<<10, 4<<10, 16<<10)
 	add(Scenario{Group: "ping-pong", About: "a message there and back, one at a time",
 		Unit: "round trip", kind: pingPong}, 1, 64, 1<<10, 4<<10)
-	return all
+	return append(all,
+		Scenario{Name: "handshake-full", Group: "handshake", Unit: "handshake", kind: handshakeFull,
+			About: "connect, handshake, a byte from the server, which brings the ticket, and close, one at a time"},
+		Scenario{Name: "handshake-resumed", Group: "handshake", Unit: "handshake", kind: handshakeResumed,
+			About: "the same, with the ticket of the connection before"},
+		Scenario{Name: "idle-handshake", Group: "idle", Unit: idleUnit, kind: idle,
+			About: "memory of many connections after the handshake, each with a goroutine that reads"},
+		Scenario{Name: "idle-1MiB", Group: "idle", Unit: idleUnit, kind: idle, size: 1 << 20,
+			About: "the same, after 1 MiB each way on each"},
+	)
 }
 
 func sizeName(bytes int) string {
@@ -54,8 +69,8 @@ func sizeName(bytes int) string {
 
 // units is how many units so many messages are.
 func (s *Scenario) units(messages int64) float64 {
-	if s.Group == "bulk" {
-		return float64(messages) * float64(s.size) / bulkUnit
+	if s.Unit == bulkUnit {
+		return float64(messages) * float64(s.size) / bulkUnitBytes
 	}
 	return float64(messages)
 }

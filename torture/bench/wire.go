@@ -26,6 +26,12 @@ const (
 	opStart  operation = "start"
 	opFinish operation = "finish"
 
+	// opIdle has all connections of a lane be read from. A server from then on answers each r.size bytes with as many.
+	opIdle operation = "idle"
+
+	// opExchange has a client send r.size bytes and receive as many, on the next r.conns connections of an idle lane.
+	opExchange operation = "exchange"
+
 	// opMemory asks for the memory in use after a garbage collection.
 	opMemory operation = "memory"
 
@@ -46,6 +52,9 @@ const (
 	// handshakeFull and handshakeResumed: a connection for each message, on which the server writes one byte.
 	handshakeFull    kind = "handshake-full"
 	handshakeResumed kind = "handshake-resumed"
+
+	// idle has no slices: see opIdle.
+	idle kind = "idle"
 )
 
 func (k kind) isHandshake() bool { return k == handshakeFull || k == handshakeResumed }
