@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -34,6 +35,7 @@ func newBenchCommand() *cobra.Command {
 		Use:     "bench",
 		Short:   "Measure speed and memory against crypto/tls",
 		Example: "  tlsstream bench\n  tlsstream bench --scenario bulk --stack tlsstream\n  tlsstream bench --scenario ping-pong-1B --rounds 100\n  tlsstream bench list",
+		Long:    benchHelp(),
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runBench(cmd, &flags) },
 	}
@@ -57,6 +59,12 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 		return err
 	}
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	header := stdout
+	if flags.json {
+		header = stderr
+	}
+	fmt.Fprintf(header, "%v (%s %s/%s)\n\n", flags, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+
 	progress := newProgress(stderr, 0)
 	progress.what = "rounds"
 	plan.Progress = func(done, total int) { progress.update(torture.Progress{Done: done, Total: total}) }
@@ -65,21 +73,43 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	if err != nil {
 		return err
 	}
+	status := 0
+	switch {
+	case report.Interrupted:
+		fmt.Fprintf(stderr, "tlsstream: interrupted after %v\n", progress)
+		status = exitInterrupted
+	case report.Failed():
+		status = exitStackFailed
+	}
 	if flags.json {
-		err = encodeJSON(stdout, report)
+		err = encodeJSON(stdout, benchDocument{benchVersion, status, report})
 	} else {
 		err = report.WriteText(stdout)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("cannot write the report: %w", err)
-	case report.Interrupted:
-		fmt.Fprintf(stderr, "tlsstream: interrupted after %v\n", progress)
-		return exitStatus(exitInterrupted)
-	case report.Failed():
-		return exitStatus(exitStackFailed)
+	}
+	if status != 0 {
+		return exitStatus(status)
 	}
 	return nil
+}
+
+// String is the command with the knobs that decide what is measured.
+func (flags *benchFlags) String() string {
+	text := fmt.Sprintf("tlsstream bench --rounds %d --slice %v --idle-connections %d", flags.rounds, flags.slice, flags.idle)
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"scenario", flags.scenarios}, {"stack", flags.stacks}, {"side", flags.sides}} {
+		if list.names != nil {
+			text += " --" + list.flag + " " + strings.Join(list.names, ",")
+		}
+	}
+	if flags.connections != nil {
+		text += " --connections " + strings.Trim(strings.ReplaceAll(fmt.Sprint(flags.connections), " ", ","), "[]")
+	}
+	return text
 }
 
 func (flags *benchFlags) plan() (bench.Plan, error) {
@@ -87,14 +117,24 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 	switch {
 	case flags.rounds < 1:
 		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
+	case flags.slice < bench.ShortestSlice || flags.slice > bench.LongestSlice:
+		return plan, &usageError{fmt.Sprintf("--slice %v is out of range", flags.slice),
+			fmt.Sprintf("choose a time from %v to %v", bench.ShortestSlice, bench.LongestSlice)}
 	case flags.idle < 1:
 		return plan, &usageError{fmt.Sprintf("--idle-connections %d is less than one", flags.idle), "choose at least 1"}
+	}
+	for _, n := range flags.connections {
+		if n < 1 {
+			return plan, &usageError{fmt.Sprintf("--connections %d is less than one", n), "choose at least 1"}
+		}
 	}
 	var err error
 	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {
 		return plan, err
 	}
-	if plan.Stacks, err = choose("stack", flags.stacks, bench.Stacks(), func(s bench.Stack) string { return s.Name }); err != nil {
+	if flags.stacks == nil {
+		plan.Stacks = bench.Stacks()
+	} else if plan.Stacks, err = choose("stack", flags.stacks, benchStacks(), benchStackName); err != nil {
 		return plan, err
 	}
 	sides := []bench.Side{bench.Both, bench.ClientSide, bench.ServerSide}
@@ -139,7 +179,7 @@ func newBenchListCommand() *cobra.Command {
 			}
 			table.Flush()
 			fmt.Fprintln(table, "\nSTACK\tWHAT IT IS")
-			for _, s := range append([]bench.Stack{bench.Stdlib()}, bench.Stacks()...) {
+			for _, s := range benchStacks() {
 				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
 			}
 			table.Flush()

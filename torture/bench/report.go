@@ -62,7 +62,7 @@ type Memory struct {
 func (m *Memory) total() float64 { return m.ClientHeap + m.ClientStack + m.ServerHeap + m.ServerStack }
 
 func newReport(plan *Plan) *Report {
-	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice}
+	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice, Notes: []string{}, Rows: []Row{}}
 }
 
 // add adds the rows of a measurement, which err has ended.

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -67,16 +68,12 @@ var tables = []table{
 		has:     func(row *Row) bool { return row.Allocations != nil },
 		cells: func(row, baseline *Row) []string {
 			a, b := row.Allocations, baseline.Allocations
-			if row == baseline || row.Rounds == 0 {
-				b = nil
-			}
-			var of Allocations
-			if b != nil {
-				of = *b
+			if row == baseline {
+				b = &Allocations{}
 			}
 			return []string{
-				more(a.Client, of.Client, b != nil), more(a.ClientBytes, of.ClientBytes, b != nil),
-				more(a.Server, of.Server, b != nil), more(a.ServerBytes, of.ServerBytes, b != nil),
+				more(a.Client, b.Client), more(a.ClientBytes, b.ClientBytes),
+				more(a.Server, b.Server), more(a.ServerBytes, b.ServerBytes),
 			}
 		},
 	},
@@ -107,12 +104,15 @@ func baselineOf(rows []Row, row *Row) *Row {
 	return row
 }
 
-// more writes a number and, of a stack, by how much it is more than the baseline's.
-func more(value, baseline float64, compare bool) string {
-	if !compare {
+// more writes a number with what it is more than the baseline's, if there is one.
+func more(value, baseline float64) string {
+	switch {
+	case value == 0:
+		return "-" // it failed
+	case baseline == 0:
 		return fmt.Sprintf("%.0f", value)
 	}
-	return fmt.Sprintf("%.0f (%+.0f)", value, value-baseline)
+	return fmt.Sprintf("%.0f (%+d)", value, int64(math.Round(value-baseline)))
 }
 
 // isIdle reports whether a row is about memory, and not about speed.

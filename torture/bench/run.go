@@ -18,9 +18,13 @@ const (
 	// is the same in the slices on either side.
 	DefaultSlice = 30 * time.Millisecond
 
+	// Bounds of Plan.Slice. In less than the shortest a few messages are counted; the longest is far below the time
+	// after which an endpoint gives up.
+	ShortestSlice = time.Millisecond
+	LongestSlice  = 2 * time.Second
+
 	// Bounds of a plan, so that a slip does not run for days or take all of a machine.
 	mostRounds      = 10_000
-	longestSlice    = 5 * time.Second
 	mostConnections = 10_000
 )
 
@@ -82,8 +86,8 @@ func (p *Plan) complete() error {
 	switch {
 	case p.Rounds < 0 || p.Rounds > mostRounds:
 		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, mostRounds)
-	case p.Slice < time.Millisecond || p.Slice > longestSlice:
-		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, time.Millisecond, longestSlice)
+	case p.Slice < ShortestSlice || p.Slice > LongestSlice:
+		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, ShortestSlice, LongestSlice)
 	case p.IdleConnections < 0 || p.IdleConnections > mostIdleConnections:
 		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, mostIdleConnections)
 	}
@@ -119,7 +123,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	report := newReport(&plan)
 	began := time.Now()
 	measurements := plan.measurements()
-	report.Notes = fitFiles(measurements)
+	report.Notes = append(report.Notes, fitFiles(measurements)...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
