@@ -22,12 +22,12 @@ const (
 )
 
 // runIdle measures each stack in processes of its own, so that what one leaves behind is not the next one's.
-func (m *measurement) runIdle(ctx context.Context, dir string, progress func()) error {
+func (m *measurement) runIdle(ctx context.Context, places *places, progress func()) error {
 	for _, p := range append([]*pair{m.stock}, m.variants...) {
 		if ctx.Err() != nil {
 			return nil
 		}
-		err := m.inProcesses(dir, []*pair{p}, func() error { return m.measureIdle(ctx, p) })
+		err := places.with([]*pair{p}, func() error { return m.measureIdle(ctx, p) })
 		if err != nil {
 			p.err = err
 		}

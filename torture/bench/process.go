@@ -34,7 +34,7 @@ type process struct {
 }
 
 // startProcess starts an endpoint on a half of the cores. It is args if there are any, and else this program.
-func startProcess(name, dir string, half int, args ...string) (*process, error) {
+func startProcess(name, dir string, half int, args []string) (*process, error) {
 	if len(args) == 0 {
 		self, err := os.Executable()
 		if err != nil {

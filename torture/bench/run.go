@@ -122,8 +122,11 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	}
 	report := newReport(&plan)
 	began := time.Now()
+	places := newPlaces(dir)
+	var skipped []string
+	plan.Stacks, skipped = places.build(plan.Stacks)
 	measurements := plan.measurements()
-	report.Notes = append(report.Notes, fitFiles(measurements)...)
+	report.Notes = append(append(report.Notes, skipped...), fitFiles(measurements)...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
@@ -132,7 +135,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		report.add(m, m.play(ctx, dir, func() {
+		report.add(m, m.play(ctx, places, func() {
 			done++
 			plan.Progress(done, total)
 		}))
@@ -142,30 +145,12 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	return report, nil
 }
 
-func (m *measurement) play(ctx context.Context, dir string, progress func()) error {
+func (m *measurement) play(ctx context.Context, places *places, progress func()) error {
 	if m.scenario.kind == idle {
-		return m.runIdle(ctx, dir, progress)
+		return m.runIdle(ctx, places, progress)
 	}
 	// The processes are the measurement's own, so that it does not inherit another's heap.
-	return m.inProcesses(dir, append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
-}
-
-// inProcesses calls f while pairs have a client and a server.
-func (m *measurement) inProcesses(dir string, pairs []*pair, f func() error) error {
-	client, err := startProcess("client", dir, 0)
-	if err != nil {
-		return err
-	}
-	defer client.close()
-	server, err := startProcess("server", dir, 1)
-	if err != nil {
-		return err
-	}
-	defer server.close()
-	for _, p := range pairs {
-		p.client, p.server = client, server
-	}
-	return f()
+	return places.with(append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
 }
 
 // fitFiles raises the limit of open files for what the measurements need, and makes those smaller that do not fit.
@@ -197,15 +182,15 @@ func (p *Plan) measurements() []*measurement {
 			connections = []int{p.IdleConnections}
 		}
 		for _, conns := range connections {
-			stock, variants := p.pairs()
+			stock, variants := p.pairs(p.Scenarios[i].kind)
 			all = append(all, &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants})
 		}
 	}
 	return all
 }
 
-// pairs returns the baseline, and the control with the variants.
-func (p *Plan) pairs() (stock *pair, variants []*pair) {
+// pairs returns the baseline, and the control with the variants that can play a kind.
+func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
 	id := 0
 	add := func(role Role, side Side, stack string) *pair {
 		base := Stdlib().Name
@@ -224,6 +209,9 @@ func (p *Plan) pairs() (stock *pair, variants []*pair) {
 	for _, s := range p.Stacks {
 		if s.Name == Stdlib().Name {
 			variants = append(variants, add(Control, Both, s.Name))
+			continue
+		}
+		if !s.plays(k) {
 			continue
 		}
 		for _, side := range p.Sides {

@@ -132,7 +132,7 @@ func TestEveryScenarioEndsByItself(t *testing.T) {
 			t.Errorf("%+v", row)
 		}
 	}
-	if got, want := report.Machine.Cores > 0, true; got != want {
+	if report.Machine.Cores < 1 {
 		t.Errorf("machine: %+v", report.Machine)
 	}
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"crypto/tls"
 	"net"
+	"slices"
 
 	"github.com/deferredtls/deferredtls/ticketdefer"
 	"github.com/deferredtls/deferredtls/tlsstream"
@@ -19,7 +20,15 @@ type Conn interface {
 type Stack struct {
 	Name, About    string
 	Client, Server func(conn net.Conn, config *tls.Config) Conn
+
+	// build makes a program of its own in a folder and returns its command line, for a stack that is not of this
+	// program. It speaks what wire.go describes, and can play the given kinds.
+	build func(dir string) ([]string, error)
+	kinds []kind
 }
+
+// plays reports whether the stack can play a kind.
+func (s *Stack) plays(k kind) bool { return s.build == nil || slices.Contains(s.kinds, k) }
 
 // Stdlib returns stock crypto/tls, which everything is compared with.
 func Stdlib() Stack {
@@ -36,6 +45,7 @@ func Stacks() []Stack {
 	return []Stack{
 		stream("tlsstream", "tlsstream.Conn", tlsstream.Options{}),
 		listener(),
+		openssl(),
 	}
 }
 
