@@ -129,6 +129,7 @@ type Gate struct {
 	afterFirst     *Epoch // the epoch that the first one begins; nil without one, or once wire is set
 	mixed          bool   // something else is held behind the first one
 
+	data   bool         // see SawDataLocked
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
@@ -164,6 +165,10 @@ func (g *Gate) PassLocked(p []byte) bool {
 	g.inner.seq++
 	return true
 }
+
+// SawDataLocked reports whether the last record of FilterLocked's was opened, and
+// carried application data: then it is the application's Write that wrote it.
+func (g *Gate) SawDataLocked() bool { return g.data }
 
 // pass is PassLocked for a caller that has no other use for the lock.
 func (g *Gate) pass(p []byte) bool {
@@ -269,7 +274,7 @@ const (
 
 // judge decides over one record and moves the gate's state past it.
 func (g *Gate) judge(record []byte) (action, error) {
-	g.update, g.cause = false, ReleaseData
+	g.update, g.data, g.cause = false, false, ReleaseData
 	switch g.phase {
 	case phaseHandshake:
 		switch record[0] {
@@ -336,7 +341,7 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.forceRelease()
 	}
 	if contentType == recordApplicationData {
-		g.phase = phaseStream
+		g.phase, g.data = phaseStream, true
 	}
 	if contentType == recordAlert {
 		g.cause = ReleaseAlert

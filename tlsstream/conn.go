@@ -357,7 +357,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.refusal(); err != nil {
 		return 0, err
 	}
-	n := 0
+	n, slice := 0, c.engine.wire.slice()
 	for {
 		if c.closing.Load() {
 			return n, c.closedError()
@@ -371,7 +371,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if c.writeDeadline.passed() {
 			return n, c.opError("write", os.ErrDeadlineExceeded)
 		}
-		k, err := c.engine.seal(p[n:])
+		end := min(len(p), n+slice)
+		k, err := c.engine.seal(p[n:end], len(p)-end)
 		n += k
 		if err != nil {
 			_ = c.flushLocked()

@@ -12,10 +12,14 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
-// writeSlice is how many bytes are sealed before they are sent: four records of
-// full size, which is where fewer system calls stop paying, and what bounds the
-// memory of a writer whose peer does not read.
+// writeSlice is how many bytes are sealed before they are sent, where they are sent
+// from memory of this layer's: four records of full size, which is where fewer system
+// calls stop paying, and what bounds the memory of a writer whose peer does not read.
 const writeSlice = 64 << 10
+
+// recordSlice is the same where each record is offered to the kernel as it is sealed:
+// one record, so that a writer whose peer does not read holds no more than its rest.
+const recordSlice = 16 << 10
 
 // An Engine is a TLS connection without I/O, in the manner of a memory BIO:
 // crypto/tls between two buffers. What arrives from the peer goes in with Feed;
@@ -237,7 +241,7 @@ func (e *Engine) Write(p []byte) (int, error) {
 		if room <= 0 {
 			return n, ErrWantWrite
 		}
-		k, err := e.seal(p[n:min(n+room, len(p))])
+		k, err := e.seal(p[n:min(n+room, len(p))], 0)
 		n += k
 		if err != nil {
 			return n, err
@@ -246,10 +250,10 @@ func (e *Engine) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// seal seals the first writeSlice bytes of p.
-func (e *Engine) seal(p []byte) (int, error) {
-	p = p[:min(len(p), writeSlice)]
-	e.wire.toSeal = len(p)
+// seal seals p, which is to leave behind what is due, and in front of more bytes of
+// the same Write.
+func (e *Engine) seal(p []byte, more int) (int, error) {
+	e.wire.toSeal = len(p) + more
 	n, err := e.tls.Write(p)
 	switch {
 	case err == nil:
