@@ -59,7 +59,7 @@ func TestTryWriteNeverWaitsAndLosesNothing(t *testing.T) {
 
 // TestTryWriteTellsErrors: a kernel tells a reset once, and to whoever asks first.
 func TestTryWriteTellsErrors(t *testing.T) {
-	a, b := tcpPair(t)
+	a, _ := tcpPair(t)
 	s := SocketOf(a)
 	a.SetWriteDeadline(time.Unix(1, 0))
 	if n, err := s.TryWrite([]byte("late"), false); n != 0 || err != nil {
@@ -74,7 +74,7 @@ func TestTryWriteTellsErrors(t *testing.T) {
 		"RST":    func(writer, peer *net.TCPConn) { peer.SetLinger(0); peer.Close(); io.Copy(io.Discard, writer) },
 		"closed": func(writer, _ *net.TCPConn) { writer.Close() },
 	} {
-		a, b = tcpPair(t)
+		a, b := tcpPair(t)
 		end(a, b)
 		_, wantErr := a.Write([]byte("broken"))
 		a, b = tcpPair(t)
