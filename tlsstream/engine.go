@@ -90,6 +90,7 @@ func (e *Engine) init(config *tls.Config) {
 	}
 	e.wire.gate = gate
 	gate.Observe(e.trace)
+	gate.AwaitEstablished()
 	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
@@ -168,7 +169,11 @@ func (e *Engine) handshake(ctx context.Context) error {
 		}
 	}()
 	alerts := e.wire.gate.Alerts()
-	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
+	var first func() error
+	if !e.wire.turn.started {
+		first = func() error { return e.tls.HandshakeContext(ctx) }
+	}
+	ended, err := e.wire.turn.step(first)
 	returned = true
 	if err != nil {
 		e.noteLocalAlert(err, alerts)
@@ -180,10 +185,13 @@ func (e *Engine) handshake(ctx context.Context) error {
 		e.failed = e.handshakeError(err)
 		return e.failed
 	}
-	if e.tls.ConnectionState().Version < tls.VersionTLS13 {
+	if state := e.tls.ConnectionState(); state.Version < tls.VersionTLS13 {
 		// A resumed handshake of TLS 1.2 logs no secret that would tell.
 		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
+	} else {
+		e.wire.gate.Established(state.CipherSuite)
 	}
+	e.wire.turn.release()
 	e.wire.start()
 	e.complete.Store(true)
 	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
