@@ -18,16 +18,14 @@ var ErrFull = errors.New("membio: buffer full")
 // read stay under 1 GiB.
 const DefaultLimit = 64 << 10
 
-// chunkBytes is a chunk's payload. With its header a chunk fills the
-// allocator's 16 KiB size class exactly; a payload of 16 KiB would be rounded
-// up to 18 KiB.
-const chunkBytes = 16<<10 - int(unsafe.Sizeof(chunkHeader{}))
-
-// chunk is a link of a Buffer. The list is made of the chunks themselves so
-// that bookkeeping costs no allocation.
+// A chunk is a link of a Buffer. The list is made of the chunks themselves so
+// that bookkeeping costs no allocation. There are two sizes: a TLS record of
+// full size is some 20 to 70 bytes more than the larger, and the rest of a
+// record that a socket has not taken is often a few bytes; who waits with
+// either must not hold a second 16 KiB for it.
 type chunk struct {
 	chunkHeader
-	data [chunkBytes]byte
+	data []byte // the memory behind it
 }
 
 type chunkHeader struct {
@@ -35,22 +33,60 @@ type chunkHeader struct {
 	start, end int // data[start:end] is held; bytes before start are consumed
 }
 
+// These are payloads. With its header, and the allocator's own of 8 bytes for
+// what is large and has pointers, a chunk fills the size class of 16 KiB
+// exactly; one byte more would be rounded up to 18 KiB. A small one fills that
+// of 176 bytes, for what is more of a record with CBC.
+const (
+	chunkBytes      = 16<<10 - int(unsafe.Sizeof(chunk{})) - 8
+	smallChunkBytes = 176 - int(unsafe.Sizeof(chunk{}))
+)
+
 func (c *chunk) held() []byte {
 	// The capacity is cut too: an append to a slice that Peek gave away must
 	// not reach the bytes a later Write puts behind it.
 	return c.data[c.start:c.end:c.end]
 }
 
-var chunkPool = sync.Pool{New: func() any { return new(chunk) }}
+func (c *chunk) isSmall() bool { return len(c.data) == smallChunkBytes }
 
-func newChunk() *chunk {
-	c := chunkPool.Get().(*chunk)
+var chunkPool = sync.Pool{New: func() any {
+	c := new(struct {
+		chunk
+		memory [chunkBytes]byte
+	})
+	c.data = c.memory[:]
+	return &c.chunk
+}}
+
+var smallChunkPool = sync.Pool{New: func() any {
+	c := new(struct {
+		chunk
+		memory [smallChunkBytes]byte
+	})
+	c.data = c.memory[:]
+	return &c.chunk
+}}
+
+func newChunk() *chunk { return chunkFrom(&chunkPool) }
+
+func chunkFrom(pool *sync.Pool) *chunk {
+	c := pool.Get().(*chunk)
 	c.chunkHeader = chunkHeader{}
 	return c
 }
 
+func (c *chunk) free() {
+	c.next = nil
+	if c.isSmall() {
+		smallChunkPool.Put(c)
+	} else {
+		chunkPool.Put(c)
+	}
+}
+
 // Buffer is a first-in, first-out queue of bytes with a limit, kept in chunks
-// of 16 KiB from a pool that all buffers share. The zero value is an empty
+// of 16 KiB, and 128 bytes for what is less, from pools that all buffers share. The zero value is an empty
 // buffer, ready to use. An empty buffer holds no memory: a chunk goes back to
 // the pool when its last byte is consumed. Chunks are not wiped, so a Buffer
 // is for ciphertext, not for keys.
@@ -92,14 +128,8 @@ func (b *Buffer) Free() int {
 func (b *Buffer) Write(p []byte) (int, error) {
 	n := min(len(p), b.Free())
 	for rest := p[:n]; len(rest) > 0; {
-		if b.tail == nil || b.tail.end == chunkBytes {
-			c := newChunk()
-			if b.tail == nil {
-				b.head = c
-			} else {
-				b.tail.next = c
-			}
-			b.tail = c
+		if b.tail == nil || b.tail.end == len(b.tail.data) {
+			b.addTail(len(rest))
 		}
 		k := copy(b.tail.data[b.tail.end:], rest)
 		b.tail.end += k
@@ -110,6 +140,22 @@ func (b *Buffer) Write(p []byte) (int, error) {
 		return n, ErrFull
 	}
 	return n, nil
+}
+
+// addTail adds a chunk for n bytes, or the first of them. Behind a small one there is
+// a large one: many short Writes fill few chunks.
+func (b *Buffer) addTail(n int) {
+	pool := &chunkPool
+	if n <= smallChunkBytes && (b.tail == nil || !b.tail.isSmall()) {
+		pool = &smallChunkPool
+	}
+	c := chunkFrom(pool)
+	if b.tail == nil {
+		b.head = c
+	} else {
+		b.tail.next = c
+	}
+	b.tail = c
 }
 
 // Read consumes up to len(p) bytes into p. It returns 0 and [io.EOF] if the
@@ -182,7 +228,7 @@ func (b *Buffer) moveTo(dst *Buffer, n int) {
 	}
 }
 
-// dropHead returns the first chunk to the pool. A tail that is consumed goes
+// dropHead returns the first chunk to its pool. A tail that is consumed goes
 // back too, even with room left: an idle buffer must cost nothing.
 func (b *Buffer) dropHead() {
 	c := b.head
@@ -190,11 +236,10 @@ func (b *Buffer) dropHead() {
 	if b.head == nil {
 		b.tail = nil
 	}
-	c.next = nil
-	chunkPool.Put(c)
+	c.free()
 }
 
-// Reset drops all bytes and returns their chunks to the pool. The limit stays.
+// Reset drops all bytes and returns their chunks to the pools. The limit stays.
 func (b *Buffer) Reset() { b.Discard(b.len) }
 
 // WriteTo writes everything held to w in a single call and consumes exactly

@@ -135,7 +135,7 @@ func (c *Conn) ReadAhead(n int) (int, error) {
 	// free, and a chunk for each small read would multiply what a limit in
 	// bytes costs in memory.
 	ck := newChunk()
-	defer chunkPool.Put(ck)
+	defer ck.free()
 	// The capacity is cut so that a transport which claims to have read more
 	// than it was asked for panics here, and cannot make old bytes of the
 	// chunk pass for its own.

@@ -1,0 +1,89 @@
+package tlsstream_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
+)
+
+// memoryInUse returns what live objects take, and the stacks of goroutines, in bytes.
+func memoryInUse() (heap, stack int) {
+	for range 4 { // the second empties the pools; each halves stacks that are hardly used
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc), int(m.StackInuse)
+}
+
+// tcpFleet returns n connections over TCP, after the handshake and a byte each way, which
+// brings the ticket. Socket buffers have kernel bytes: what the kernel takes does not count,
+// and must not be a thousand times what it takes by default. They are closed when the test
+// ends.
+func tcpFleet(t testing.TB, s stack, n, kernel int) (clients, servers []secureConn) {
+	t.Helper()
+	clientConfig, serverConfig := ticketConfigs()
+	cheap(clientConfig, serverConfig)
+	// crypto/tls begins with short records. What counts is the longest.
+	clientConfig.DynamicRecordSizingDisabled = true
+	serverConfig.DynamicRecordSizingDisabled = true
+	for range n {
+		a, b := tlstest.TCPPair(t)
+		for _, c := range []*net.TCPConn{a, b} {
+			c.SetReadBuffer(kernel)
+			c.SetWriteBuffer(kernel)
+		}
+		client, server := s.client(a, clientConfig), s.server(b, serverConfig)
+		if err := handshakeBoth(client, server); err != nil {
+			t.Fatal(err)
+		}
+		echo(t, client, server)
+		clients, servers = append(clients, client), append(servers, server)
+	}
+	return clients, servers
+}
+
+// awaitGoroutines waits until n goroutines have a function in their stacks.
+func awaitGoroutines(t testing.TB, function string, n int) {
+	t.Helper()
+	const patience = time.Minute // of a busy machine
+	for began := time.Now(); ; runtime.Gosched() {
+		got := goroutinesWith(t, function)
+		if got == n {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("%d goroutines are in %s, want %d", got, function, n)
+		}
+	}
+}
+
+// goroutinesWith counts the goroutines that have a function in their stacks.
+func goroutinesWith(t testing.TB, function string) int {
+	t.Helper()
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		t.Fatal(err)
+	}
+	// Paragraphs of "count @ addresses" and a line for each function.
+	total, count := 0, 0
+	for lines := bufio.NewScanner(&profile); lines.Scan(); {
+		line := lines.Text()
+		switch {
+		case strings.Contains(line, " @ "):
+			fmt.Sscan(line, &count)
+		case strings.Contains(line, "\t"+function+"+"):
+			total += count
+			count = 0
+		}
+	}
+	return total
+}
