@@ -45,6 +45,7 @@ func (c *Conn) AbortWithReason(a Alert, text string) error {
 	}
 	defer c.deliver()
 	c.aborted.Store(&AlertError{Alert: a, Reason: trimReason(text), Err: net.ErrClosed})
+	c.behind.drop()
 	err := c.abort(a, text)
 	if closeErr := c.transport.Close(); err == nil {
 		err = closeErr

@@ -95,6 +95,8 @@ type Conn struct {
 	readDeadline, writeDeadline deadline
 
 	finSent bool // guarded by writing
+
+	behind *behind // of Options.WriteBehind; nil without it
 }
 
 // Server returns the server's side of a TLS connection over conn. config is as
@@ -129,6 +131,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	e.wire.source = readerFunc(c.readTransport)
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
+	c.behind = newBehind(c, o.WriteBehind)
 	return c
 }
 
@@ -306,6 +309,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.ahead.Read(p)
 	}
 	n, err := c.readLocked(p)
+	if n > 0 {
+		c.behind.turnToSpeak()
+	}
 	if err != nil && (isTimeout(err) || isClosed(err)) { // perhaps because it was called back
 		switch {
 		case c.closing.Load():
@@ -347,6 +353,9 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
+	}
+	if c.behind != nil {
+		return c.behind.write(p)
 	}
 	if err := c.begin(&c.writing); err != nil {
 		return 0, err
@@ -440,6 +449,9 @@ func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
 	}
+	if err := c.behind.closeWrite(); err != nil {
+		return err
+	}
 	if err := c.begin(&c.writing); err != nil {
 		return err
 	}
@@ -487,7 +499,11 @@ func (c *Conn) NetConn() net.Conn { return c.transport }
 func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
 
 // Stats returns the stream's counters.
-func (c *Conn) Stats() Stats { return c.engine.Stats() }
+func (c *Conn) Stats() Stats {
+	s := c.engine.Stats()
+	s.Gathered = c.behind.stats()
+	return s
+}
 
 // LocalAddr returns the transport's local address.
 func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
@@ -508,6 +524,10 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // SetReadDeadline sets the deadline for Read, and for what a handshake reads.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.readDeadline.user(t) }
 
-// SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
-// Close, and for what a handshake writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
+// SetWriteDeadline sets the deadline for Write, Flush, FlushTickets, CloseWrite and
+// Close, for what a handshake writes, and for what leaves behind the Writes of
+// Options.WriteBehind.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	defer c.behind.resume()
+	return c.writeDeadline.user(t)
+}

@@ -66,6 +66,15 @@ type Options struct {
 	// truncation is an error.
 	AllowTruncation bool
 
+	// WriteBehind is how many bytes of plaintext a Conn gathers for its transport. If
+	// it is not zero, Write copies into memory and returns, and a goroutine that
+	// exists while there is something to send seals and sends. A Write waits when
+	// that many bytes are gathered.
+	//
+	// If zero, Write returns when the transport has taken everything. Negative values
+	// are an error, or a panic in functions that return none.
+	WriteBehind int
+
 	// Trace is called for what happens below the application: see there. If nil,
 	// nothing is, and it costs nothing.
 	Trace *Trace
@@ -74,6 +83,9 @@ type Options struct {
 func (o *Options) check() error {
 	if o.CloseTimeout < 0 {
 		return fmt.Errorf("tlsstream: Options.CloseTimeout is negative: %v (zero means %v)", o.CloseTimeout, defaultCloseTimeout)
+	}
+	if o.WriteBehind < 0 {
+		return fmt.Errorf("tlsstream: Options.WriteBehind is negative: %d (zero means off)", o.WriteBehind)
 	}
 	return nil
 }
