@@ -179,6 +179,23 @@ func TestWriteBehindFillsRecords(t *testing.T) {
 	})
 }
 
+// The control: without it each Write is a record, at least.
+func TestWithoutWriteBehindLinesAreRecords(t *testing.T) {
+	inBehindBubble(t, tlsstream.Options{}, func(x *behindTest) {
+		all, _ := x.read()
+		for range 100 {
+			if _, err := x.server.Write(make([]byte, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x.server.Close()
+		<-all
+		if records := x.records(); len(records) < 100 {
+			t.Errorf("records: %v", records)
+		}
+	})
+}
+
 // The first Write of a quiet stream over a socket has reached the socket when it
 // returns, and no goroutine was started.
 func TestWriteBehindSendsAtOnceWhenQuiet(t *testing.T) {

@@ -139,8 +139,28 @@ func (b *behind) lostLocked(why error) error {
 	return fmt.Errorf("tlsstream: %d bytes that were written were not sent, nor close_notify (but the connection was closed): %w", b.written-b.sent, why)
 }
 
-// drop ends the gathering: nothing more is sealed. It is called by Close, when it
-// has closed the transport, and by Abort.
+// wake brings Writes and Flushes in progress back, when closing has been set.
+func (b *behind) wake() {
+	if b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.changed.Broadcast()
+	}
+}
+
+// sendRest sends everything for Abort, in whose way no flusher is: the caller has
+// c.writing.
+func (b *behind) sendRest() error {
+	for b.stats() > 0 {
+		if err := b.takeTurn(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop ends the gathering: nothing more is sealed, and what is left is lost. It is
+// called by Close, when it has closed the transport, and by Abort.
 func (b *behind) drop() {
 	if b == nil {
 		return

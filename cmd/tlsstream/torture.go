@@ -188,7 +188,7 @@ func (flags *tortureFlags) plan() (torture.Plan, error) {
 }
 
 // allStacks are the stacks that a plan has unless it names others, and those that it has only if it names them.
-func allStacks() []torture.Stack { return append(torture.Stacks(), torture.UTLS()...) }
+func allStacks() []torture.Stack { return append(torture.Stacks(), torture.NamedStacks()...) }
 
 // choose picks the wanted ones of all, in the order of all; if none is named, all.
 func choose[T any](kind string, wanted []string, all []T, name func(T) string) ([]T, error) {
