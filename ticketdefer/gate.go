@@ -99,6 +99,7 @@ type Gate struct {
 	client   bool
 	observer *Observer    // set before the first call of another method
 	alerts   atomic.Int64 // see Alerts
+	over     atomic.Bool  // see Closed
 
 	// mu guards the rest. It nests inside every other lock, and nothing is
 	// called while it is held: crypto/tls writes its key log under a
@@ -142,6 +143,36 @@ func NewServerGate() *Gate { return &Gate{} }
 // NewClientGate returns a gate for what a TLS client writes.
 func NewClientGate() *Gate { return &Gate{client: true} }
 
+// Lock locks the gate for PassLocked and the other methods whose names end so: a
+// caller that queues what they return keeps its queue in their order by this lock,
+// and takes no other. Nothing is called, and no I/O done, while it is held.
+func (g *Gate) Lock() { g.mu.Lock() }
+
+// Unlock unlocks the gate.
+func (g *Gate) Unlock() { g.mu.Unlock() }
+
+// PassLocked reports whether p is a record of application data that is due as it
+// is, with nothing before it, and moves the gate past it. If not, nothing has
+// happened, and p is for FilterLocked: it is the steady state's short cut.
+func (g *Gate) PassLocked(p []byte) bool {
+	if g.phase != phaseStream || g.wire != nil || len(g.held) > 0 || len(g.frames.partial) > 0 {
+		return false
+	}
+	if len(p) == keyUpdateRecordLen || len(p) == alertRecordLen || !isSealedRecord(p) {
+		return false
+	}
+	g.inner.seq++
+	return true
+}
+
+// pass is PassLocked for a caller that has no other use for the lock.
+func (g *Gate) pass(p []byte) bool {
+	g.mu.Lock()
+	passed := g.PassLocked(p)
+	g.mu.Unlock()
+	return passed
+}
+
 // Filter takes the next bytes that the TLS stack wrote, appends to due what the
 // transport is due now, and returns it. Slices of due alias p or are the
 // caller's to keep. Everything of p is accepted: what is not due is held, or
@@ -149,6 +180,11 @@ func NewClientGate() *Gate { return &Gate{client: true} }
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.FilterLocked(due, p)
+}
+
+// FilterLocked is Filter for a caller that has locked the gate.
+func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
 	if g.phase == phaseWiped {
 		return due, net.ErrClosed
 	}
@@ -305,7 +341,7 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 	if contentType == recordAlert {
 		g.cause = ReleaseAlert
 		if g.noteAlert(content) == alertCloseNotify {
-			g.phase = phaseClosed
+			g.close()
 		}
 	}
 	if g.wire == nil {
@@ -448,6 +484,11 @@ func (g *Gate) forget() {
 func (g *Gate) Release() [][]byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.ReleaseLocked()
+}
+
+// ReleaseLocked is Release for a caller that has locked the gate.
+func (g *Gate) ReleaseLocked() [][]byte {
 	g.cause = ReleaseFlush
 	return g.release(nil)
 }
@@ -464,6 +505,9 @@ func (g *Gate) Disable(why Deferral) {
 
 func (g *Gate) turnOff(why Deferral) {
 	g.phase, g.cause = phaseOff, ReleaseOff
+	if why == DeferralNotRecords {
+		g.over.Store(true)
+	}
 	g.setDeferral(why)
 	g.wipeCandidates()
 }
@@ -471,10 +515,11 @@ func (g *Gate) turnOff(why Deferral) {
 // Closed reports whether the gate's TLS session is over, so that another may
 // begin: close_notify has passed, or something that is not TLS, or Wipe has
 // ended it.
-func (g *Gate) Closed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.phase == phaseClosed || g.phase == phaseWiped || g.stats.Deferral == DeferralNotRecords
+func (g *Gate) Closed() bool { return g.over.Load() }
+
+func (g *Gate) close() {
+	g.phase = phaseClosed
+	g.over.Store(true)
 }
 
 // noteAlert counts an alert and returns its description. One that cannot be read,
@@ -536,6 +581,7 @@ func (g *Gate) Wipe() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.phase = phaseWiped
+	g.over.Store(true)
 	g.wipeCandidates()
 	g.inner.Wipe()
 	g.wire.Wipe()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -39,8 +38,8 @@ type Engine struct {
 	wire    transport
 	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
-	handshaking callLock // held while the handshake runs a step
-	failed      error    // the handshake's final error; guarded by handshaking
+	handshaking membio.Turn // held while the handshake runs a step
+	failed      error       // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
 
@@ -87,7 +86,7 @@ func (e *Engine) init(config *tls.Config) {
 	}
 	e.wire.gate = gate
 	gate.Observe(e.trace)
-	e.wire.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
+	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
 	// A renegotiation is a handshake inside Read, where nothing can suspend
@@ -112,7 +111,7 @@ func (e *Engine) FeedEOF() { e.wire.fail(io.EOF) }
 // bytes. Records that are held are not due. It returns 0 and nil when nothing
 // is due now, and io.EOF when nothing will ever be, after Close.
 func (e *Engine) Take(p []byte) (int, error) {
-	n := e.wire.due.take(p)
+	n := e.wire.take(p)
 	if n == 0 && len(p) > 0 && e.closed.Load() {
 		return 0, io.EOF
 	}
@@ -124,7 +123,7 @@ func (e *Engine) Pending() int { return e.wire.due.pending() }
 
 // WriteTo makes one Write to w of all that is due; writev, if w is a
 // *net.TCPConn. What w did not take stays due. It implements io.WriterTo.
-func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.due.send(w) }
+func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.send(w) }
 
 // Handshake runs the handshake as far as it can go. It returns nil when the
 // handshake is complete, ErrWantRead when the peer's next flight is needed, and
@@ -144,8 +143,8 @@ func (e *Engine) handshake(ctx context.Context) error {
 	if e.complete.Load() {
 		return nil
 	}
-	e.handshaking.lock()
-	defer e.handshaking.unlock()
+	e.handshaking.Lock()
+	defer e.handshaking.Unlock()
 	switch {
 	case e.complete.Load():
 		return nil
@@ -248,8 +247,14 @@ func (e *Engine) Write(p []byte) (int, error) {
 }
 
 // seal seals the first writeSlice bytes of p.
-func (e *Engine) seal(p []byte) (int, error) {
-	n, err := e.tls.Write(p[:min(len(p), writeSlice)])
+func (e *Engine) seal(p []byte) (int, error) { return e.sealBefore(p, 0) }
+
+// sealBefore is seal when as many bytes as more will be sealed next: they leave
+// together.
+func (e *Engine) sealBefore(p []byte, more int) (int, error) {
+	p = p[:min(len(p), writeSlice)]
+	e.wire.toSeal = len(p) + more
+	n, err := e.tls.Write(p)
 	switch {
 	case err == nil:
 	case e.writeClosed.Load():
@@ -306,11 +311,11 @@ func (e *Engine) stop() {
 	e.wire.Close()
 	// If a step is running, in a callback perhaps, it fails at its next Read, and
 	// its caller is there to see it.
-	if e.handshaking.tryLock() {
+	if e.handshaking.TryLock() {
 		if e.wire.turn.started {
 			<-e.wire.turn.finished
 		}
-		e.handshaking.unlock()
+		e.handshaking.Unlock()
 	}
 	e.wire.gate.Wipe()
 }
@@ -340,64 +345,4 @@ func (e *Engine) Stats() Stats {
 		Pending:   e.Pending(),
 		ReadAhead: e.wire.buffered(),
 	}
-}
-
-// A dueQueue holds the ciphertext that is due. It keeps everything and never blocks;
-// what fills it bounds it.
-type dueQueue struct {
-	// sending is what send or take has begun with. It belongs to the one caller
-	// of those.
-	sending membio.Buffer
-
-	size atomic.Int64 // bytes in sending and buffer
-
-	// mu also keeps the gate's decisions and the queue in the same order. It is
-	// taken after crypto/tls's own write lock and never held across I/O: an
-	// alert of Read's must find room.
-	mu     sync.Mutex
-	buffer membio.Buffer // guarded by mu
-	total  int64         // bytes ever queued; guarded by mu
-}
-
-// queueLocked copies bufs to the end of the queue.
-func (q *dueQueue) queueLocked(bufs ...[]byte) {
-	n := 0
-	for _, b := range bufs {
-		q.buffer.Write(b) // cannot fail: there is no limit
-		n += len(b)
-	}
-	q.total += int64(n)
-	q.size.Add(int64(n))
-}
-
-func (q *dueQueue) pending() int { return int(q.size.Load()) }
-
-// everQueued reports whether anything has been due so far.
-func (q *dueQueue) everQueued() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.total > 0
-}
-
-// begin moves what is due to sending.
-func (q *dueQueue) begin() {
-	q.mu.Lock()
-	q.sending.Append(&q.buffer)
-	q.mu.Unlock()
-}
-
-func (q *dueQueue) take(p []byte) int {
-	q.begin()
-	n, _ := q.sending.Read(p) // io.EOF means empty
-	q.size.Add(-int64(n))
-	return n
-}
-
-// send makes one write to w of all that is due, and drops what w took. One
-// goroutine may call it at a time.
-func (q *dueQueue) send(w io.Writer) (int64, error) {
-	q.begin()
-	n, err := q.sending.WriteTo(w)
-	q.size.Add(-n)
-	return n, err
 }

@@ -36,7 +36,13 @@ type transport struct {
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
 
-	filtered [][]byte // guarded by due.mu; empty between calls
+	filtered [][]byte // guarded by the gate's lock; empty between calls
+
+	// socket lets the last record of a Write leave at once, uncopied, if nothing
+	// is due before it: a write that never waits, so crypto/tls's lock, under which
+	// it is made, holds up nobody. Nil for an Engine, and over other transports.
+	socket *membio.Socket
+	toSeal int // bytes that the application's Write has still to seal; its own
 
 	// direct is set while Read has nothing to ask but source. It is changed under mu.
 	direct atomic.Bool
@@ -52,6 +58,10 @@ type transport struct {
 	want     []byte // where a suspended handshake would read to
 	filled   int    // bytes that fill has put there
 }
+
+// recordOverhead is what sealing adds to application data (RFC 8446 5.2): header,
+// content type, and the tag of any of its suites.
+const recordOverhead = 5 + 1 + 16
 
 // headLen is how many of the first bytes from the peer are kept until the
 // handshake is over, to tell what the peer speaks if it is not TLS.
@@ -214,9 +224,24 @@ func (t *transport) buffered() int {
 }
 
 func (t *transport) Write(p []byte) (int, error) {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	due, err := t.gate.Filter(t.filtered, p)
+	t.gate.Lock()
+	if t.gate.PassLocked(p) {
+		// Application data: this is the goroutine of the application's Write.
+		t.toSeal -= len(p) - recordOverhead
+		if t.socket != nil && t.toSeal == 0 && t.due.pending() == 0 {
+			t.gate.Unlock()
+			n, err := t.socket.TryWrite(p)
+			if n < len(p) || err != nil {
+				t.due.putBack(p[n:], err)
+			}
+			return len(p), nil
+		}
+		t.due.queueLocked(p)
+		t.gate.Unlock()
+		return len(p), nil
+	}
+	defer t.gate.Unlock()
+	due, err := t.gate.FilterLocked(t.filtered, p)
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		// The stream is closed. A Read that is still at work may be answering
@@ -233,9 +258,9 @@ func (t *transport) Write(p []byte) (int, error) {
 
 // abort makes a fatal alert due; see ticketdefer.Gate.Abort.
 func (t *transport) abort(description uint8, cipherSuite uint16, message []byte) error {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	due, err := t.gate.Abort(description, cipherSuite, message)
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	due, err := t.gate.AbortLocked(description, cipherSuite, message)
 	t.due.queueLocked(due...)
 	return err
 }
@@ -254,9 +279,9 @@ func (t *transport) poison() {
 
 // release makes everything held due.
 func (t *transport) release() {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	t.due.queueLocked(t.gate.Release()...)
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	t.due.queueLocked(t.gate.ReleaseLocked()...)
 }
 
 // Close is called by crypto/tls when the context of a handshake ends, and by

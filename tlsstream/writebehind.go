@@ -1,7 +1,6 @@
 package tlsstream
 
 import (
-	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -52,15 +51,11 @@ type gathered [gatherBlock]byte
 
 var gatherPool = sync.Pool{New: func() any { return new(gathered) }}
 
-// errWouldBlock is why a tryWriter did not write all.
-var errWouldBlock = errors.New("tlsstream: the socket has no room")
-
 // A behind is the plaintext that a Conn's Writes have gathered, and the state of
 // its flusher. A nil *behind is of a Conn without WriteBehind.
 type behind struct {
 	c      *Conn
 	limit  int
-	direct *tryWriter  // to the transport, if that is a socket; guarded by c.writing
 	run    func()      // flush, kept so that starting it allocates nothing
 	turned atomic.Bool // Read has returned data since the last Write that sent by itself
 
@@ -92,7 +87,7 @@ func newBehind(c *Conn, limit int) *behind {
 	if limit == 0 {
 		return nil
 	}
-	b := &behind{c: c, limit: limit, direct: newTryWriter(c.transport)}
+	b := &behind{c: c, limit: limit}
 	b.run = b.flush
 	b.changed.L = &b.mu
 	b.blocks = b.few[:0]
@@ -132,7 +127,7 @@ func (b *behind) writeLocked(p []byte) (int, error) {
 	if err := b.refusalLocked(); err != nil {
 		return 0, err
 	}
-	if b.mayWriteThroughLocked(p) && b.c.writing.tryLock() {
+	if b.mayWriteThroughLocked(p) && b.c.writing.TryLock() {
 		return b.writeThroughLocked(p)
 	}
 	n := b.gatherLocked(p)
@@ -234,32 +229,20 @@ func (b *behind) dropLocked(why error) {
 // mayWriteThroughLocked reports whether p is the first Write after a pause, and
 // short enough.
 func (b *behind) mayWriteThroughLocked(p []byte) bool {
-	return !b.flushing && b.direct != nil && len(p) > 0 && len(p) <= min(b.limit, gatherBlock) &&
+	return !b.flushing && b.c.engine.wire.socket != nil && len(p) > 0 && len(p) <= min(b.limit, gatherBlock) &&
 		b.size == 0 && b.c.engine.Pending() == 0 &&
 		(b.turned.Swap(false) || time.Since(processStart)-b.last >= quietTime)
 }
 
-// writeThroughLocked seals p and sends what the socket has room for. The caller
-// has taken c.writing, too, which it gives back.
+// writeThroughLocked seals p, and the transport under crypto/tls sends what the socket
+// has room for. The caller has taken c.writing, too, which it gives back.
 func (b *behind) writeThroughLocked(p []byte) (int, error) {
 	c := b.c
 	b.flushing = true
 	b.written += int64(len(p))
 	b.mu.Unlock()
-	n, err := c.engine.seal(p)
-	if err == nil {
-		_, err = c.engine.WriteTo(b.direct)
-		switch {
-		case err == errWouldBlock || isTimeout(err): // it is pending
-			err = nil
-		case err != nil:
-			err = c.opError("write", err)
-		}
-	}
-	c.writing.unlock()
-	if err != nil {
-		err = c.explain(err)
-	}
+	n, err := c.engine.seal(p) // what the socket does not take is pending
+	c.writing.Unlock()
 	b.mu.Lock()
 	if b.endTurnLocked(err) {
 		b.flushing = false
@@ -283,9 +266,9 @@ func (b *behind) startLocked() {
 func (b *behind) flush() {
 	c := b.c
 	for {
-		c.writing.lock()
+		c.writing.Lock()
 		err := b.takeTurn()
-		c.writing.unlock()
+		c.writing.Unlock()
 		// Not here: what a function of the Trace writes may wait for this goroutine.
 		c.engine.trace.DeliverAside()
 		if err != nil {
@@ -323,9 +306,9 @@ func (b *behind) takeTurn() error {
 		if block == nil {
 			break
 		}
-		if err == nil {
-			_, err = c.engine.seal(block[:min(n, gatherBlock)])
-			n -= min(n, gatherBlock)
+		if k := min(n, gatherBlock); err == nil {
+			n -= k
+			_, err = c.engine.sealBefore(block[:k], n)
 		}
 		gatherPool.Put(block)
 	}
