@@ -351,6 +351,8 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 // else, with the next Write (which may be empty), FlushTickets, CloseWrite or
 // Close, and must not be written again. So a timeout is not final: set a later
 // deadline and go on with p[n:]. Other errors are final.
+//
+// With Options.WriteBehind it returns earlier, and promises less: see there.
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
@@ -426,7 +428,8 @@ func copyBuffer(w io.Writer, r io.Reader) (int64, error) {
 
 // FlushTickets sends what is held now, without application data: the server's
 // NewSessionTicket, and answers to KeyUpdate. A peer that never reads can then
-// lose data as with stock crypto/tls: call it when the peer is known to read.
+// lose data as with stock crypto/tls: call it when the peer is known to read. It
+// does not wait for what Options.WriteBehind has gathered: see Flush.
 func (c *Conn) FlushTickets() error {
 	if err := c.Handshake(); err != nil {
 		return err
