@@ -244,6 +244,7 @@ func (b *behind) writeThroughLocked(p []byte) (int, error) {
 	n, err := c.engine.seal(p) // what the socket does not take is pending
 	c.writing.Unlock()
 	b.mu.Lock()
+	b.written -= int64(len(p) - n)
 	if b.endTurnLocked(err) {
 		b.flushing = false
 		b.startLocked()
@@ -292,7 +293,7 @@ func (b *behind) takeTurn() error {
 	}
 	var turn [turnBlocks]*gathered
 	b.mu.Lock()
-	b.sent = b.written - int64(b.size)
+	b.noteSentLocked()
 	if b.size > 0 && c.writeDeadline.passed() {
 		b.mu.Unlock()
 		return c.opError("write", os.ErrDeadlineExceeded)
@@ -319,13 +320,20 @@ func (b *behind) takeTurn() error {
 	return err
 }
 
+// noteSentLocked is called when nothing is pending, nor taken.
+func (b *behind) noteSentLocked() {
+	if b.err == nil { // or something was taken, or dropped, for nothing
+		b.sent = b.written - int64(b.size)
+	}
+}
+
 // endTurnLocked notes what a turn has ended with, and reports whether there must be
 // another.
 func (b *behind) endTurnLocked(err error) bool {
 	pending := b.c.engine.Pending() > 0 // an alert of Read's may have come
 	switch {
 	case err == nil && !pending:
-		b.sent = b.written - int64(b.size)
+		b.noteSentLocked()
 		if b.size > 0 {
 			b.changed.Broadcast()
 			return true

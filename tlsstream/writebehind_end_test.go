@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -134,6 +135,10 @@ func TestWriteBehindGoesOnAfterADeadline(t *testing.T) {
 				all, _ := x.read()
 				synctest.Wait()
 				renew(x)
+				synctest.Wait()
+				if s := x.server.Stats(); s.Gathered > 0 || s.Pending > 0 {
+					t.Errorf("it did not go on: %+v", s)
+				}
 				if err := x.server.Flush(); err != nil {
 					t.Errorf("Flush with a later deadline: %v", err)
 				}
@@ -275,5 +280,34 @@ func TestWriteBehindUploadLosesNothing(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A Close on the heels of a Write meets the flusher in any of its states, and the
+// peer sees everything and a proper end each time.
+func TestWriteBehindCloseOnTheHeelsOfAWrite(t *testing.T) {
+	clientConfig, serverConfig := ticketConfigs()
+	mutual(clientConfig, serverConfig)
+	for round := range 300 {
+		a, b := tlstest.TCPPair(t)
+		client := tlsstream.Client(a, clientConfig)
+		server := (&tlsstream.Options{WriteBehind: behindLimit}).Server(b, serverConfig)
+		if err := handshakeBoth(client, server); err != nil {
+			t.Fatal(err)
+		}
+		want := randomBytes(uint64(round), 1+round*round)
+		ended := make(chan error, 1)
+		go func() {
+			half := len(want) / 2
+			_, err := server.Write(want[:half])
+			_, err2 := server.Write(want[half:])
+			ended <- errors.Join(err, err2, server.Close())
+		}()
+		got, err := io.ReadAll(client)
+		if err := errors.Join(err, <-ended); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+		mustEqual(t, "stream", got, want)
+		client.Close()
 	}
 }

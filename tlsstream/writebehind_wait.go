@@ -99,7 +99,7 @@ func (b *behind) close(within time.Duration) (time.Duration, error) {
 	if b.occupied {
 		return 0, b.lostLocked(errWriteBroken)
 	}
-	if b.sent == b.written {
+	if b.sent == b.written && !b.flushing {
 		return within, nil
 	}
 	b.mu.Unlock()
@@ -116,10 +116,10 @@ func (b *behind) close(within time.Duration) (time.Duration, error) {
 		b.changed.Broadcast()
 	})
 	defer patience.Stop()
-	if !b.c.writeDeadline.passed() {
+	if b.err == nil && !b.c.writeDeadline.passed() {
 		b.startLocked()
 	}
-	for b.sent < b.written && b.flushing && !late {
+	for b.flushing && !late { // to its end: what it holds, Close needs
 		b.changed.Wait()
 	}
 	switch {
