@@ -311,3 +311,44 @@ func TestWriteBehindCloseOnTheHeelsOfAWrite(t *testing.T) {
 		client.Close()
 	}
 }
+
+// A fatal alert that Read sends overtakes what is only gathered, which cannot be
+// sealed any more (RFC 8446 6.2): the next call says so.
+func TestWriteBehindEndsWithAnAlertOfRead(t *testing.T) {
+	inBehindBubble(t, behindOptions, func(x *behindTest) {
+		x.write(make([]byte, 1000))
+		synctest.Wait()
+		x.write(make([]byte, 10_000))
+		read := make(chan error)
+		go func() {
+			_, err := x.server.Read(make([]byte, 1))
+			read <- err
+		}()
+		forged := append([]byte{typeData, 3, 3, 0, 100}, make([]byte, 100)...)
+		if _, err := x.client.NetConn().Write(forged); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err == nil {
+			t.Fatal("a forged record was read")
+		}
+		all, end := x.read()
+		var alert *tlsstream.AlertError
+		for range 2 {
+			if err := x.server.Flush(); !errors.As(err, &alert) || alert.Remote {
+				t.Errorf("Flush: %v", err)
+			}
+			if _, err := x.server.Write([]byte("x")); !errors.As(err, &alert) || alert.Remote {
+				t.Errorf("Write: %v", err)
+			}
+		}
+		if n := len(<-all); n != 1000 {
+			t.Errorf("%d bytes arrived, want what was sealed", n)
+		}
+		if err := <-end; !errors.As(err, &alert) || !alert.Remote || alert.Alert != tlsstream.AlertBadRecordMAC {
+			t.Errorf("the peer saw %v", err)
+		}
+		if err := x.server.Close(); err == nil || !strings.Contains(err.Error(), "10000 bytes") {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
