@@ -21,6 +21,7 @@ type Socket struct {
 	// that no call allocates.
 	write, read     func(fd uintptr) bool
 	toWrite         []byte
+	more            bool
 	written, loaned int
 	lender          Lender
 	writeErr        error
@@ -64,11 +65,14 @@ func SocketOf(conn net.Conn) *Socket {
 // waits: if the socket is full, or the deadline has passed, it returns what it
 // could do, and no error. An error is as of the connection's Write, and the kernel
 // may not tell it again.
-func (s *Socket) TryWrite(p []byte) (int, error) {
+//
+// more says that the next write follows at once. The kernel then fills its segments
+// before it sends them, if [Socket.Gathers]; else more is of no account.
+func (s *Socket) TryWrite(p []byte, more bool) (int, error) {
 	if s.write == nil {
 		s.write = s.onWritable
 	}
-	s.toWrite, s.written, s.writeErr = p, 0, nil
+	s.toWrite, s.more, s.written, s.writeErr = p, more, 0, nil
 	err := s.raw.Write(s.write)
 	s.toWrite = nil
 	if err == nil {
@@ -83,8 +87,12 @@ func (s *Socket) TryWrite(p []byte) (int, error) {
 	return s.written, err
 }
 
+// Gathers reports whether this system joins writes that say that more follows.
+// Then several of them cost little more than a single one.
+func (s *Socket) Gathers() bool { return msgMore != 0 }
+
 func (s *Socket) onWritable(fd uintptr) bool {
-	n, err := writeNow(fd, s.toWrite)
+	n, err := writeNow(fd, s.toWrite, s.more)
 	s.written, s.writeErr = n, s.opError("write", err)
 	return true
 }

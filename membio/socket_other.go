@@ -4,7 +4,10 @@ package membio
 
 // Elsewhere a net.Conn does not lend out a descriptor that reads and writes
 // without waiting.
-const hasSockets = false
+const (
+	hasSockets = false
+	msgMore    = 0
+)
 
-func writeNow(uintptr, []byte) (int, error)      { return 0, nil }
-func readNow(uintptr, []byte) (int, bool, error) { return 0, true, nil }
+func writeNow(uintptr, []byte, bool) (int, error) { return 0, nil }
+func readNow(uintptr, []byte) (int, bool, error)  { return 0, true, nil }

@@ -10,16 +10,20 @@ import (
 const hasSockets = true
 
 // writeNow writes what the kernel takes without waiting.
-func writeNow(fd uintptr, p []byte) (int, error) {
+func writeNow(fd uintptr, p []byte, more bool) (n int, err error) {
 	for {
-		n, err := syscall.Write(int(fd), p)
+		if more && msgMore != 0 {
+			n, err = syscall.SendmsgN(int(fd), p, nil, nil, msgMore)
+		} else {
+			n, err = syscall.Write(int(fd), p) // which costs less
+		}
 		switch {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
 			return 0, nil
 		case err != nil:
-			return 0, os.NewSyscallError("write", err)
+			return 0, os.NewSyscallError("write", err) // as the connection names it
 		}
 		return n, nil
 	}

@@ -36,7 +36,7 @@ func TestTryWriteNeverWaitsAndLosesNothing(t *testing.T) {
 	sent := pattern(64 << 20)
 	n := 0
 	for n < len(sent) { // until the socket is full
-		k, err := s.TryWrite(sent[n:min(len(sent), n+16<<10)])
+		k, err := s.TryWrite(sent[n:min(len(sent), n+16<<10)], false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,14 +59,14 @@ func TestTryWriteNeverWaitsAndLosesNothing(t *testing.T) {
 
 // TestTryWriteTellsErrors: a kernel tells a reset once, and to whoever asks first.
 func TestTryWriteTellsErrors(t *testing.T) {
-	a, b := tcpPair(t)
+	a, _ := tcpPair(t)
 	s := SocketOf(a)
 	a.SetWriteDeadline(time.Unix(1, 0))
-	if n, err := s.TryWrite([]byte("late")); n != 0 || err != nil {
+	if n, err := s.TryWrite([]byte("late"), false); n != 0 || err != nil {
 		t.Errorf("after the deadline TryWrite returned %d, %v", n, err)
 	}
 	a.SetWriteDeadline(time.Time{})
-	if n, err := s.TryWrite([]byte("on time")); n != 7 || err != nil {
+	if n, err := s.TryWrite([]byte("on time"), false); n != 7 || err != nil {
 		t.Errorf("once the deadline was lifted TryWrite returned %d, %v", n, err)
 	}
 
@@ -74,13 +74,13 @@ func TestTryWriteTellsErrors(t *testing.T) {
 		"RST":    func(writer, peer *net.TCPConn) { peer.SetLinger(0); peer.Close(); io.Copy(io.Discard, writer) },
 		"closed": func(writer, _ *net.TCPConn) { writer.Close() },
 	} {
-		a, b = tcpPair(t)
+		a, b := tcpPair(t)
 		end(a, b)
 		_, wantErr := a.Write([]byte("broken"))
 		a, b = tcpPair(t)
 		s = SocketOf(a)
 		end(a, b)
-		n, err := s.TryWrite([]byte("broken"))
+		n, err := s.TryWrite([]byte("broken"), false)
 		if n != 0 || outcome(err) != outcome(wantErr) || opOf(err) != opOf(wantErr) {
 			t.Errorf("%s: TryWrite returned %d, %v; Write's error is %v", name, n, err, wantErr)
 		}
@@ -138,6 +138,25 @@ func TestReadToHoldsNoMemoryWhileItWaits(t *testing.T) {
 	}
 }
 
+// TestMoreIsHeldBackAndPushed: a write of many records is then one for the network.
+func TestMoreIsHeldBackAndPushed(t *testing.T) {
+	a, b := tcpPair(t)
+	s := SocketOf(a)
+	if !s.Gathers() {
+		t.Skip("this system sends each write at once")
+	}
+	const n = 10
+	for i := range n {
+		if k, err := s.TryWrite(pattern(100), i < n-1); k != 100 || err != nil {
+			t.Fatal(k, err)
+		}
+	}
+	got := make([]byte, 2*n*100)
+	if k, err := b.Read(got); k != n*100 || err != nil {
+		t.Errorf("the peer read %d bytes at once, want all of %d: %v", k, n*100, err)
+	}
+}
+
 func TestNoSocketBehindAWrapper(t *testing.T) {
 	a, _ := tcpPair(t)
 	if SocketOf(struct{ *net.TCPConn }{a}) != nil {
@@ -156,7 +175,7 @@ func TestSocketAllocatesNothing(t *testing.T) {
 	from, to := SocketOf(a), SocketOf(b)
 	l, p := new(one), pattern(100)
 	if n := testing.AllocsPerRun(1000, func() {
-		from.TryWrite(p)
+		from.TryWrite(p, false)
 		to.ReadTo(l)
 	}); n != 0 {
 		t.Errorf("%v allocations for a write and a read", n)

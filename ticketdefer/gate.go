@@ -109,6 +109,7 @@ type Gate struct {
 	frames     framer
 	messages   messageScanner
 	candidates []*candidate
+	awaitsWord bool // see AwaitEstablished
 	trials     int
 	aborted    bool // see Abort
 	fatal      byte // description of the fatal alert that has passed; zero if none has
@@ -129,12 +130,13 @@ type Gate struct {
 	afterFirst     *Epoch // the epoch that the first one begins; nil without one, or once wire is set
 	mixed          bool   // something else is held behind the first one
 
+	data   bool         // see SawDataLocked
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
 	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
-	small  [keyUpdateRecordLen]byte // content of short records
+	lent   *openBuffer // see scratch
 }
 
 // NewServerGate returns a gate for what a TLS server writes.
@@ -164,6 +166,10 @@ func (g *Gate) PassLocked(p []byte) bool {
 	g.inner.seq++
 	return true
 }
+
+// SawDataLocked reports whether the last record of FilterLocked's was opened, and
+// carried application data: then it is the application's Write that wrote it.
+func (g *Gate) SawDataLocked() bool { return g.data }
 
 // pass is PassLocked for a caller that has no other use for the lock.
 func (g *Gate) pass(p []byte) bool {
@@ -209,6 +215,7 @@ func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
 			break
 		}
 		act, err := g.judge(record)
+		g.giveBack(len(record))
 		if err != nil {
 			return due, err
 		}
@@ -269,7 +276,7 @@ const (
 
 // judge decides over one record and moves the gate's state past it.
 func (g *Gate) judge(record []byte) (action, error) {
-	g.update, g.cause = false, ReleaseData
+	g.update, g.data, g.cause = false, false, ReleaseData
 	switch g.phase {
 	case phaseHandshake:
 		switch record[0] {
@@ -302,7 +309,7 @@ func (g *Gate) judge(record []byte) (action, error) {
 			return actPass, nil
 		}
 	}
-	contentType, content, err := g.inner.Open(g.scratch(record), record)
+	contentType, content, err := g.inner.Open(g.scratch(), record)
 	if err != nil {
 		if g.wire != nil {
 			return actPass, errOutOfStep
@@ -336,7 +343,10 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.forceRelease()
 	}
 	if contentType == recordApplicationData {
-		g.phase = phaseStream
+		if g.phase == phaseEpoch {
+			g.inner.rest()
+		}
+		g.phase, g.data = phaseStream, true
 	}
 	if contentType == recordAlert {
 		g.cause = ReleaseAlert
@@ -426,13 +436,26 @@ func (g *Gate) collapse() {
 	g.wire, g.afterFirst = g.afterFirst, nil
 }
 
-// scratch returns where the content of record is opened to: memory that is
-// overwritten by the next call.
-func (g *Gate) scratch(record []byte) []byte {
-	if len(record) <= keyUpdateRecordLen {
-		return g.small[:0]
+// An openBuffer is what a record is opened into.
+type openBuffer [maxRecordLen]byte
+
+var openBuffers = sync.Pool{New: func() any { return new(openBuffer) }}
+
+// scratch returns where the content of record is opened to, until giveBack.
+func (g *Gate) scratch() []byte {
+	if g.lent == nil {
+		g.lent = openBuffers.Get().(*openBuffer)
 	}
-	return make([]byte, 0, len(record))
+	return g.lent[:0]
+}
+
+// giveBack ends the use of scratch, for content of at most n bytes.
+func (g *Gate) giveBack(n int) {
+	if g.lent != nil {
+		clear(g.lent[:n])
+		openBuffers.Put(g.lent)
+		g.lent = nil
+	}
 }
 
 func (g *Gate) hold(record []byte) {

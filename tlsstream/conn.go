@@ -123,12 +123,11 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	}
 	c := &Conn{transport: conn}
 	c.engine.trace = o.Trace.observer(c)
-	c.ending.done = make(chan struct{})
-	c.readDeadline.set = conn.SetReadDeadline
-	c.writeDeadline.set = conn.SetWriteDeadline
+	c.readDeadline.on, c.readDeadline.set = conn, net.Conn.SetReadDeadline
+	c.writeDeadline.on, c.writeDeadline.set = conn, net.Conn.SetWriteDeadline
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
-	e.wire.source = readerFunc(c.readTransport)
+	e.wire.source = (*connTransport)(c)
 	e.wire.socket = membio.SocketOf(conn)
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
@@ -136,9 +135,10 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	return c
 }
 
-type readerFunc func([]byte) (int, error)
+// A connTransport is a Conn as the source of its own transport's bytes.
+type connTransport Conn
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (t *connTransport) Read(p []byte) (int, error) { return (*Conn)(t).readTransport(p) }
 
 // Handshake runs the handshake, if it has not been run. Read and Write do so
 // too. After a timeout it may be called again, with later deadlines, and goes on
@@ -368,7 +368,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.refusal(); err != nil {
 		return 0, err
 	}
-	n := 0
+	n, slice := 0, c.engine.wire.slice()
 	for {
 		if c.closing.Load() {
 			return n, c.closedError()
@@ -382,7 +382,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if c.writeDeadline.passed() {
 			return n, c.opError("write", os.ErrDeadlineExceeded)
 		}
-		k, err := c.engine.seal(p[n:])
+		end := min(len(p), n+slice)
+		k, err := c.engine.seal(p[n:end], len(p)-end)
 		n += k
 		if err != nil {
 			_ = c.flushLocked()

@@ -12,10 +12,14 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
-// writeSlice is how many bytes are sealed before they are sent: four records of
-// full size, which is where fewer system calls stop paying, and what bounds the
-// memory of a writer whose peer does not read.
+// writeSlice is how many bytes are sealed before they are sent, where they are sent
+// from memory of this layer's: four records of full size, which is where fewer system
+// calls stop paying, and what bounds the memory of a writer whose peer does not read.
 const writeSlice = 64 << 10
+
+// recordSlice is the same where each record is offered to the kernel as it is sealed:
+// one record, so that a writer whose peer does not read holds no more than its rest.
+const recordSlice = 16 << 10
 
 // An Engine is a TLS connection without I/O, in the manner of a memory BIO:
 // crypto/tls between two buffers. What arrives from the peer goes in with Feed;
@@ -86,6 +90,7 @@ func (e *Engine) init(config *tls.Config) {
 	}
 	e.wire.gate = gate
 	gate.Observe(e.trace)
+	gate.AwaitEstablished()
 	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
@@ -164,7 +169,11 @@ func (e *Engine) handshake(ctx context.Context) error {
 		}
 	}()
 	alerts := e.wire.gate.Alerts()
-	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
+	var first func() error
+	if !e.wire.turn.started {
+		first = func() error { return e.tls.HandshakeContext(ctx) }
+	}
+	ended, err := e.wire.turn.step(first)
 	returned = true
 	if err != nil {
 		e.noteLocalAlert(err, alerts)
@@ -176,10 +185,13 @@ func (e *Engine) handshake(ctx context.Context) error {
 		e.failed = e.handshakeError(err)
 		return e.failed
 	}
-	if e.tls.ConnectionState().Version < tls.VersionTLS13 {
+	if state := e.tls.ConnectionState(); state.Version < tls.VersionTLS13 {
 		// A resumed handshake of TLS 1.2 logs no secret that would tell.
 		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
+	} else {
+		e.wire.gate.Established(state.CipherSuite)
 	}
+	e.wire.turn.release()
 	e.wire.start()
 	e.complete.Store(true)
 	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
@@ -237,7 +249,7 @@ func (e *Engine) Write(p []byte) (int, error) {
 		if room <= 0 {
 			return n, ErrWantWrite
 		}
-		k, err := e.seal(p[n:min(n+room, len(p))])
+		k, err := e.seal(p[n:min(n+room, len(p))], 0)
 		n += k
 		if err != nil {
 			return n, err
@@ -246,13 +258,9 @@ func (e *Engine) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// seal seals the first writeSlice bytes of p.
-func (e *Engine) seal(p []byte) (int, error) { return e.sealBefore(p, 0) }
-
-// sealBefore is seal when as many bytes as more will be sealed next: they leave
-// together.
-func (e *Engine) sealBefore(p []byte, more int) (int, error) {
-	p = p[:min(len(p), writeSlice)]
+// seal seals p, which is to leave behind what is due, and in front of more bytes of
+// the same Write.
+func (e *Engine) seal(p []byte, more int) (int, error) {
 	e.wire.toSeal = len(p) + more
 	n, err := e.tls.Write(p)
 	switch {

@@ -38,9 +38,11 @@ type transport struct {
 
 	filtered [][]byte // guarded by the gate's lock; empty between calls
 
-	// socket lets the last record of a Write leave at once, uncopied, if nothing
-	// is due before it: a write that never waits, so crypto/tls's lock, under which
-	// it is made, holds up nobody. Nil for an Engine, and over other transports.
+	// socket lets application data leave as it is sealed, from crypto/tls's own
+	// memory, if nothing is due before it. It is a write that never waits, so the
+	// lock of crypto/tls's under which it is made holds up nobody. Nil for an
+	// Engine, and over transports that are no sockets: there everything goes through
+	// the queue.
 	socket *membio.Socket
 	toSeal int // bytes that the application's Write has still to seal; its own
 
@@ -228,9 +230,9 @@ func (t *transport) Write(p []byte) (int, error) {
 	if t.gate.PassLocked(p) {
 		// Application data: this is the goroutine of the application's Write.
 		t.toSeal -= len(p) - recordOverhead
-		if t.socket != nil && t.toSeal == 0 && t.due.pending() == 0 {
+		if t.writesNow() && t.due.pending() == 0 {
 			t.gate.Unlock()
-			n, err := t.socket.TryWrite(p)
+			n, err := t.socket.TryWrite(p, t.toSeal > 0)
 			if n < len(p) || err != nil {
 				t.due.putBack(p[n:], err)
 			}
@@ -242,6 +244,9 @@ func (t *transport) Write(p []byte) (int, error) {
 	}
 	defer t.gate.Unlock()
 	due, err := t.gate.FilterLocked(t.filtered, p)
+	if t.gate.SawDataLocked() {
+		t.toSeal -= len(p) - recordOverhead
+	}
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		// The stream is closed. A Read that is still at work may be answering
@@ -254,6 +259,21 @@ func (t *transport) Write(p []byte) (int, error) {
 	clear(due)
 	t.filtered = due[:0]
 	return len(p), nil
+}
+
+// writesNow reports whether a record of application data with nothing before it
+// leaves at once. If the system would send each by itself, only the last of a Write
+// does, and the others wait for it in the queue.
+func (t *transport) writesNow() bool {
+	return t.socket != nil && (t.toSeal == 0 || t.socket.Gathers())
+}
+
+// slice is how much of a Write is sealed at once.
+func (t *transport) slice() int {
+	if t.socket != nil && t.socket.Gathers() {
+		return recordSlice
+	}
+	return writeSlice
 }
 
 // abort makes a fatal alert due; see ticketdefer.Gate.Abort.

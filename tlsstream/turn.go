@@ -40,7 +40,7 @@ func (t *handshakeTurn) init() {
 
 // step starts handshake, or goes on with it, until it ends or finds nothing to
 // read. It reports whether it has ended, and with what error. One goroutine may
-// call it at a time.
+// call it at a time. Once it has started, handshake is not looked at.
 func (t *handshakeTurn) step(handshake func() error) (ended bool, err error) {
 	if !t.started {
 		t.started = true
@@ -95,3 +95,11 @@ func (t *handshakeTurn) suspend() error {
 
 // stop makes suspend fail from now on.
 func (t *handshakeTurn) stop() { t.stopOnce.Do(func() { close(t.stopped) }) }
+
+// release gives the channels back, once the handshake has ended: an idle endpoint is to
+// keep little. The caller is that of step.
+func (t *handshakeTurn) release() {
+	t.stop() // a call from elsewhere does nothing from now on
+	t.started = false
+	t.suspended, t.resume, t.finished, t.stopped = nil, nil, nil, nil
+}

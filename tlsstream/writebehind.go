@@ -241,7 +241,7 @@ func (b *behind) writeThroughLocked(p []byte) (int, error) {
 	b.flushing = true
 	b.written += int64(len(p))
 	b.mu.Unlock()
-	n, err := c.engine.seal(p) // what the socket does not take is pending
+	n, err := c.engine.seal(p, 0) // what the socket does not take is pending
 	c.writing.Unlock()
 	b.mu.Lock()
 	b.written -= int64(len(p) - n)
@@ -309,7 +309,7 @@ func (b *behind) takeTurn() error {
 		}
 		if k := min(n, gatherBlock); err == nil {
 			n -= k
-			_, err = c.engine.sealBefore(block[:k], n)
+			_, err = c.engine.seal(block[:k], n)
 		}
 		gatherPool.Put(block)
 	}
