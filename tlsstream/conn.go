@@ -45,6 +45,9 @@ import (
 // them. A Write of any length is sealed in slices of writeSlice bytes, each
 // sent before the next is sealed, so pending bytes are bounded by one slice.
 //
+// With Options.WriteBehind a goroutine does this for Write: see writebehind.go. What
+// it sends the application has written before, so it is still the application's turn.
+//
 // Deadlines of the handshake are no end either: the handshake is suspended
 // between flights, and the next call goes on with it.
 

@@ -14,10 +14,10 @@ import (
 //
 // Write appends to blocks of one record's size and returns. A goroutine, the
 // flusher, exists while there is anything to send: in turns it takes what has been
-// gathered, at most one slice, seals it and makes one transport write of it, as a
-// Write without WriteBehind would. What is written meanwhile is what it takes in
-// its next turn: the slower the transport, the fuller the records. It waits for
-// nothing else, so that bytes never wait for more bytes.
+// gathered, at most one slice, seals it and sends it, as a Write of that length
+// without WriteBehind would. What is written meanwhile is what it takes in its next
+// turn: the slower the transport, the fuller the records. It waits for nothing else,
+// so that bytes never wait for more bytes.
 //
 // Each turn holds Conn.writing, for which the other calls that send queue up
 // behind it; Write never takes it. Order is kept because only one turn at a time
