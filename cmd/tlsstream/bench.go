@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,9 +131,7 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {
 		return plan, err
 	}
-	if flags.stacks == nil {
-		plan.Stacks = bench.Stacks()
-	} else if plan.Stacks, err = choose("stack", flags.stacks, benchStacks(), benchStackName); err != nil {
+	if err := flags.chooseStacks(&plan); err != nil {
 		return plan, err
 	}
 	sides := []bench.Side{bench.Both, bench.ClientSide, bench.ServerSide}
@@ -144,6 +141,26 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 		}
 	}
 	return plan, nil
+}
+
+// chooseStacks picks stacks and terminators by their names; if none is named, all but stdlib, which is there anyway.
+func (flags *benchFlags) chooseStacks(plan *bench.Plan) error {
+	terminators, err := benchTerminators()
+	if err != nil {
+		return err
+	}
+	if flags.stacks == nil {
+		plan.Stacks, plan.Terminators = bench.Stacks(), terminators
+		return nil
+	}
+	stacks := benchStacks()
+	known := slices.Concat(names(stacks, benchStackName), names(terminators, terminatorName))
+	if _, err := choose("stack", flags.stacks, known, func(name string) string { return name }); err != nil {
+		return err
+	}
+	plan.Stacks = slices.DeleteFunc(stacks, func(s bench.Stack) bool { return !slices.Contains(flags.stacks, s.Name) })
+	plan.Terminators = slices.DeleteFunc(terminators, func(t bench.Terminator) bool { return !slices.Contains(flags.stacks, t.Name) })
+	return nil
 }
 
 // chooseScenarios picks scenarios by their names or their groups'.
@@ -163,27 +180,4 @@ func chooseScenarios(wanted []string) ([]bench.Scenario, error) {
 	return slices.DeleteFunc(all, func(s bench.Scenario) bool {
 		return !slices.Contains(wanted, s.Name) && !slices.Contains(wanted, s.Group)
 	}), nil
-}
-
-func newBenchListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "Name the scenarios and stacks",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := &errWriter{w: cmd.OutOrStdout()}
-			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "SCENARIO\tGROUP\tWHAT HAPPENS")
-			for _, s := range bench.Scenarios() {
-				fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Group, s.About)
-			}
-			table.Flush()
-			fmt.Fprintln(table, "\nSTACK\tWHAT IT IS")
-			for _, s := range benchStacks() {
-				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
-			}
-			table.Flush()
-			return out.err
-		},
-	}
 }

@@ -71,11 +71,6 @@ func benchHelp() string {
 		exitStackFailed, exitError, exitInterrupted, benchVersion)
 }
 
-// benchStacks are all that can be named.
-func benchStacks() []bench.Stack { return append([]bench.Stack{bench.Stdlib()}, bench.Stacks()...) }
-
-func benchStackName(s bench.Stack) string { return s.Name }
-
 // A benchDocument is what --json prints.
 type benchDocument struct {
 	Version    int `json:"version"`

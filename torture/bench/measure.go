@@ -46,6 +46,14 @@ func (m *measurement) run(ctx context.Context, progress func()) error {
 	return nil
 }
 
+// forgive forgets why stacks failed.
+func (m *measurement) forgive() {
+	m.stock.err = nil
+	for _, v := range m.variants {
+		v.err = nil
+	}
+}
+
 func (m *measurement) prepare(p *pair) error {
 	if err := p.open(m.scenario, m.conns); err != nil {
 		return err

@@ -40,6 +40,10 @@ type pair struct {
 	clientStack    string
 	serverStack    string
 
+	terminator *Terminator // between them; nil without
+	front      *front      // while it runs
+	places     *places
+
 	memoryEach *Memory // of idle connections
 
 	count   int64 // messages of a slice on each connection
@@ -65,6 +69,12 @@ func (p *pair) open(s *Scenario, conns int) error {
 		return err
 	}
 	r.port = listening.Port
+	if p.terminator != nil {
+		if p.front, err = p.places.startFront(p.terminator, r.port); err != nil {
+			return err
+		}
+		r.port = p.front.port
+	}
 	if s.kind.isHandshake() {
 		conns = 1 // to have a ticket
 	}
@@ -89,12 +99,19 @@ func (p *pair) slice(s *Scenario, conns int) (sample, error) {
 	if _, err := p.server.call(r); err != nil {
 		return sample{}, err
 	}
+	var before time.Duration
+	if p.front != nil {
+		before = p.front.cpu()
+	}
 	r.op = opRun
 	client, clientErr := p.client.call(r)
 	r.op = opFinish
 	server, serverErr := p.server.call(r)
 	if err := errors.Join(clientErr, serverErr); err != nil {
 		return sample{}, err
+	}
+	if p.front != nil {
+		server.CPU = p.front.cpu() - before
 	}
 	return sample{wall: client.Wall, units: s.units(p.count * int64(conns)), client: client.usage, server: server.usage}, nil
 }

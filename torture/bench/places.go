@@ -33,6 +33,9 @@ func (p *places) with(pairs []*pair, f func() error) error {
 		for _, s := range started {
 			s.close()
 		}
+		for _, pair := range pairs {
+			pair.closeFront() // which has no connections any more
+		}
 	}()
 	running := make(map[string]*process)
 	end := func(name, stack string, half int) (*process, error) {
@@ -52,13 +55,37 @@ func (p *places) with(pairs []*pair, f func() error) error {
 		return running[key], nil
 	}
 	for _, pair := range pairs {
+		pair.places = p
+		serverHalf := 1
+		if pair.terminator != nil {
+			serverHalf = 0 // the other is the terminator's
+		}
 		var err error
 		if pair.client, err = end("client", pair.clientStack, 0); err != nil {
 			return err
 		}
-		if pair.server, err = end("server", pair.serverStack, 1); err != nil {
+		if pair.server, err = end("server", pair.serverStack, serverHalf); err != nil {
 			return err
 		}
 	}
 	return f()
+}
+
+// check returns the terminators that can be started, and why others cannot.
+func (p *places) check(terminators []Terminator) (there []Terminator, skipped []string) {
+	for _, t := range terminators {
+		if _, err := p.command(&t, 0, ""); err != nil {
+			skipped = append(skipped, fmt.Sprintf("%s is skipped: %v", t.Name, err))
+			continue
+		}
+		there = append(there, t)
+	}
+	return there, skipped
+}
+
+func (p *pair) closeFront() {
+	if p.front != nil {
+		p.front.close()
+		p.front = nil
+	}
 }

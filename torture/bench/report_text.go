@@ -159,6 +159,10 @@ func (r *Report) method() []string {
 		"Client and server are processes, each on a half of the cores if the system is Linux, over loopback, with AES-128-GCM;",
 		"their times are user's and system's.",
 	}
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Stack == stdlibProxy }) {
+		text = append(text, "Terminators are compared with a careful proxy on crypto/tls, and the server's time is theirs; client and sink share the",
+			"other half of the cores.")
+	}
 	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.isIdle() }) {
 		text = append(text, "Memory is that of live objects and of goroutines' stacks, for each connection; its ratio is of all four, and less is lighter.")
 	}

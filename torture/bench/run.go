@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,6 +38,9 @@ type Plan struct {
 	// more control.
 	Stacks []Stack
 
+	// Terminators are compared with a careful proxy on crypto/tls. If nil, those of [Terminators].
+	Terminators []Terminator
+
 	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both.
 	Sides []Side
 
@@ -64,6 +68,9 @@ func (p *Plan) complete() error {
 	}
 	if p.Stacks == nil {
 		p.Stacks = Stacks()
+	}
+	if p.Terminators == nil {
+		p.Terminators = Terminators()
 	}
 	if p.Sides == nil {
 		p.Sides = []Side{Both}
@@ -123,10 +130,22 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	report := newReport(&plan)
 	began := time.Now()
 	places := newPlaces(dir)
-	var skipped []string
-	plan.Stacks, skipped = places.build(plan.Stacks)
 	measurements := plan.measurements()
-	report.Notes = append(append(report.Notes, skipped...), fitFiles(measurements)...)
+	if len(measurements) == 0 {
+		return nil, errors.New("bench: nothing to measure: none of the stacks can play any of the scenarios")
+	}
+	if plan.uses(measurements, false) {
+		var skipped []string
+		plan.Stacks, skipped = places.build(plan.Stacks)
+		report.Notes = append(report.Notes, skipped...)
+	}
+	if plan.uses(measurements, true) {
+		var skipped []string
+		plan.Terminators, skipped = places.check(plan.Terminators)
+		report.Notes = append(report.Notes, skipped...)
+	}
+	measurements = plan.measurements() // without what was skipped
+	report.Notes = append(report.Notes, fitFiles(measurements)...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
@@ -135,10 +154,15 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		if ctx.Err() != nil {
 			break
 		}
-		report.add(m, m.play(ctx, places, func() {
+		err := m.play(ctx, places, func() {
 			done++
 			plan.Progress(done, total)
-		}))
+		})
+		if ctx.Err() != nil {
+			err = nil
+			m.forgive() // a terminator may have been interrupted, too
+		}
+		report.add(m, err)
 	}
 	report.Interrupted = ctx.Err() != nil
 	report.Elapsed = time.Since(began)
@@ -182,15 +206,23 @@ func (p *Plan) measurements() []*measurement {
 			connections = []int{p.IdleConnections}
 		}
 		for _, conns := range connections {
-			stock, variants := p.pairs(p.Scenarios[i].kind)
+			stock, variants := p.pairs(&p.Scenarios[i])
+			if len(variants) == 1 {
+				continue // the control alone
+			}
 			all = append(all, &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants})
 		}
 	}
 	return all
 }
 
-// pairs returns the baseline, and the control with the variants that can play a kind.
-func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
+// uses reports whether stacks, or terminators, have a part in measurements.
+func (p *Plan) uses(measurements []*measurement, terminated bool) bool {
+	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.terminated == terminated })
+}
+
+// pairs returns the baseline, and the control with the variants that can play a scenario.
+func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 	id := 0
 	add := func(role Role, side Side, stack string) *pair {
 		base := Stdlib().Name
@@ -204,6 +236,18 @@ func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
 		}
 		return v
 	}
+	if scenario.terminated {
+		front := func(role Role, t Terminator) *pair {
+			v := add(role, Both, Stdlib().Name)
+			v.name, v.serverStack, v.terminator = t.Name, plain().Name, &t
+			return v
+		}
+		variants = append(variants, front(Control, Terminator{Name: stdlibProxy}))
+		for _, t := range p.Terminators {
+			variants = append(variants, front(Variant, t))
+		}
+		return front(Baseline, Terminator{Name: stdlibProxy}), variants
+	}
 	stock = add(Baseline, Both, Stdlib().Name)
 	variants = append(variants, add(Control, Both, Stdlib().Name))
 	for _, s := range p.Stacks {
@@ -211,7 +255,7 @@ func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
 			variants = append(variants, add(Control, Both, s.Name))
 			continue
 		}
-		if !s.plays(k) {
+		if !s.plays(scenario.kind) {
 			continue
 		}
 		for _, side := range p.Sides {

@@ -175,6 +175,8 @@ func TestPlanIsChecked(t *testing.T) {
 		{Plan{Slice: time.Hour}, "Plan.Slice is 1h"},
 		{Plan{Connections: []int{0}}, "Plan.Connections has 0"},
 		{Plan{Connections: []int{1, mostConnections + 1}}, "Plan.Connections has 10001"},
+		{Plan{IdleConnections: -1}, "Plan.IdleConnections is -1"},
+		{Plan{Scenarios: named(t, "idle-1MiB"), Stacks: []Stack{openssl()}}, "nothing to measure"},
 		{Plan{Sides: []Side{"left"}}, `Plan.Sides has "left"`},
 	} {
 		if _, err := Run(t.Context(), test.plan); err == nil || !strings.Contains(err.Error(), test.want) {
