@@ -25,6 +25,7 @@ type benchFlags struct {
 	idle        int
 	rounds      int
 	slice       time.Duration
+	html        string
 	json        bool
 }
 
@@ -47,6 +48,7 @@ func newBenchCommand() *cobra.Command {
 	f.IntVar(&flags.idle, "idle-connections", bench.DefaultIdleConnections, "idle connections whose memory is measured")
 	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
 	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
+	f.StringVar(&flags.html, "html", "", "write the report to this file, too, as a page with charts")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
 	cmd.AddCommand(newBenchListCommand())
 	return cmd
@@ -57,6 +59,11 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	if err != nil {
 		return err
 	}
+	page, err := createPage(flags.html)
+	if err != nil {
+		return err
+	}
+	defer page.discard()
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	header := stdout
 	if flags.json {
@@ -71,6 +78,9 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	progress.end()
 	if err != nil {
 		return err
+	}
+	if err := page.write(report); err != nil {
+		return fmt.Errorf("cannot write the page: %w", err)
 	}
 	status := 0
 	switch {

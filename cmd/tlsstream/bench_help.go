@@ -49,6 +49,7 @@ With --json the result is one JSON document on standard output:
     error               why it is not all of them; empty if it is
     ratio               median, min and max of the blocks; 0 of the baseline. Of rates, more is
                         faster; of memory, which has no rounds, less is lighter
+    cpu_ratio           the same of the processor time of both ends for a unit: less is cheaper
     unit                what rate counts, a second, and processor time is told for
     rate, client_cpu_ns, server_cpu_ns
                         medians of the slices; 0 if unknown

@@ -13,6 +13,7 @@ type measurement struct {
 	conns    int
 	stock    *pair
 	variants []*pair // the control among them
+	take     func(*pair) (sample, error)
 }
 
 // rounds is how often progress is called.
@@ -63,7 +64,7 @@ func (m *measurement) prepare(p *pair) error {
 
 // round plays a slice of each variant between two of stock. The variants take turns in being first.
 func (m *measurement) round(ctx context.Context, round int) error {
-	before, err := m.slice(m.stock)
+	before, err := m.take(m.stock)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (m *measurement) round(ctx context.Context, round int) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		got, err := m.slice(v)
+		got, err := m.take(v)
 		if errors.Is(err, errSilent) {
 			return err
 		}
@@ -83,12 +84,15 @@ func (m *measurement) round(ctx context.Context, round int) error {
 			v.err = err
 			continue
 		}
-		after, err := m.slice(m.stock)
+		after, err := m.take(m.stock)
 		if err != nil {
 			return err
 		}
 		v.samples = append(v.samples, got)
 		v.ratios = append(v.ratios, got.rate()/((before.rate()+after.rate())/2))
+		if cost := (before.cost() + after.cost()) / 2; cost > 0 {
+			v.costs = append(v.costs, got.cost()/cost)
+		}
 		m.stock.samples = append(m.stock.samples, before)
 		before = after
 	}
@@ -96,10 +100,12 @@ func (m *measurement) round(ctx context.Context, round int) error {
 	return nil
 }
 
+// slice is take in real runs.
 func (m *measurement) slice(p *pair) (sample, error) {
 	s, err := p.slice(m.scenario, m.conns)
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", p.name, err)
 	}
+	p.follow(s.wall, m.plan.Slice)
 	return s, nil
 }

@@ -48,8 +48,9 @@ type pair struct {
 
 	count   int64 // messages of a slice on each connection
 	samples []sample
-	ratios  []float64
-	err     error // why it is measured no more
+	ratios  []float64 // of rates
+	costs   []float64 // the same of processor time
+	err     error     // why it is measured no more
 }
 
 // A sample is what a slice gave.
@@ -61,6 +62,9 @@ type sample struct {
 
 // rate is in units a second.
 func (s sample) rate() float64 { return s.units / s.wall.Seconds() }
+
+// cost is the processor time of both ends for a unit, in nanoseconds.
+func (s sample) cost() float64 { return float64(s.client.CPU+s.server.CPU) / s.units }
 
 func (p *pair) open(s *Scenario, conns int) error {
 	r := request{op: opListen, lane: p.id, kind: s.kind, stack: p.serverStack}
@@ -141,4 +145,14 @@ func (p *pair) calibrate(s *Scenario, conns int, length time.Duration) error {
 		p.count = int64(float64(p.count) * min(wanted, fastestGrowth))
 	}
 	return fmt.Errorf("%d messages take no time", p.count)
+}
+
+// follow keeps slices about as long as wanted if the machine is not as fast any more as when they were calibrated.
+func (p *pair) follow(took, wanted time.Duration) {
+	switch {
+	case took > 2*wanted:
+		p.count = max(1, p.count/2)
+	case took < wanted/2:
+		p.count *= 2
+	}
 }

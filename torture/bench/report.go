@@ -29,6 +29,10 @@ type Row struct {
 	// has none.
 	Ratio Spread `json:"ratio"`
 
+	// CPURatio is the same of the processor time of both ends for a unit: less is cheaper. It stays of use where other
+	// processes take their share of the machine.
+	CPURatio Spread `json:"cpu_ratio"`
+
 	// Unit is what the rate counts.
 	Unit string `json:"unit"`
 
@@ -70,7 +74,7 @@ func (r *Report) add(m *measurement, err error) {
 	for _, p := range append([]*pair{m.stock}, m.variants...) {
 		row := Row{
 			Scenario: m.scenario.Name, Connections: m.conns, Stack: p.name, Side: p.side, Role: p.role,
-			Rounds: len(p.ratios), Ratio: spread(p.ratios), Unit: m.scenario.Unit,
+			Rounds: len(p.ratios), Ratio: spread(p.ratios), CPURatio: spread(p.costs), Unit: m.scenario.Unit,
 			Rate:      p.median(sample.rate),
 			ClientCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.client.CPU) / s.units })),
 			ServerCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.server.CPU) / s.units })),

@@ -210,7 +210,9 @@ func (p *Plan) measurements() []*measurement {
 			if len(variants) == 1 {
 				continue // the control alone
 			}
-			all = append(all, &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants})
+			m := &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants}
+			m.take = m.slice
+			all = append(all, m)
 		}
 	}
 	return all
