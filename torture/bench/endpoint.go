@@ -137,7 +137,7 @@ func (e *endpoint) answer(r request) (a reply) {
 func (e *endpoint) lane(r request) *lane {
 	l := e.lanes[r.lane]
 	if l == nil {
-		l = &lane{kind: r.kind, stack: r.stack}
+		l = &lane{kind: r.kind, timeout: sliceTimeout}
 		e.lanes[r.lane] = l
 	}
 	return l

@@ -26,14 +26,14 @@ func (m *measurement) rounds() int {
 
 // run measures until ctx is done. What there is then is in the pairs. An error means that nothing can be compared.
 func (m *measurement) run(ctx context.Context, progress func()) error {
-	if err := m.prepare(m.stock); err != nil {
+	if err := m.prepare(ctx, m.stock); err != nil {
 		return fmt.Errorf("%s: %w", m.stock.name, err)
 	}
 	for _, v := range m.variants {
 		if ctx.Err() != nil {
 			return nil
 		}
-		v.err = m.prepare(v)
+		v.err = m.prepare(ctx, v)
 		if errors.Is(v.err, errSilent) {
 			return fmt.Errorf("%s: %w", v.name, v.err)
 		}
@@ -55,8 +55,8 @@ func (m *measurement) forgive() {
 	}
 }
 
-func (m *measurement) prepare(p *pair) error {
-	if err := p.open(m.scenario, m.conns); err != nil {
+func (m *measurement) prepare(ctx context.Context, p *pair) error {
+	if err := p.open(ctx, m.scenario, m.conns); err != nil {
 		return err
 	}
 	return p.calibrate(m.scenario, m.conns, m.plan.Slice)

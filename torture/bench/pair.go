@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -66,7 +67,7 @@ func (s sample) rate() float64 { return s.units / s.wall.Seconds() }
 // cost is the processor time of both ends for a unit, in nanoseconds.
 func (s sample) cost() float64 { return float64(s.client.CPU+s.server.CPU) / s.units }
 
-func (p *pair) open(s *Scenario, conns int) error {
+func (p *pair) open(ctx context.Context, s *Scenario, conns int) error {
 	r := request{op: opListen, lane: p.id, kind: s.kind, stack: p.serverStack}
 	listening, err := p.server.call(r)
 	if err != nil {
@@ -82,19 +83,31 @@ func (p *pair) open(s *Scenario, conns int) error {
 	if s.kind.isHandshake() {
 		conns = 1 // to have a ticket
 	}
-	return p.connect(r, conns)
+	return p.connect(ctx, r, conns)
 }
 
-// connect makes so many connections more.
-func (p *pair) connect(r request, conns int) error {
-	r.op, r.conns = opAccept, conns
-	if err := p.server.send(r); err != nil {
-		return err
+// batch is how many connections are made, or have traffic, between two looks at the context. Both take less than a
+// second.
+const batch = 250
+
+// connect makes so many connections, or fewer if ctx is done before.
+func (p *pair) connect(ctx context.Context, r request, conns int) error {
+	for left := conns; left > 0; left -= batch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.op, r.stack, r.conns = opAccept, p.serverStack, min(batch, left)
+		if err := p.server.send(r); err != nil {
+			return err
+		}
+		r.op, r.stack = opDial, p.clientStack
+		_, clientErr := p.client.call(r)
+		_, serverErr := p.server.receive()
+		if err := errors.Join(clientErr, serverErr); err != nil {
+			return err
+		}
 	}
-	r.op, r.stack = opDial, p.clientStack
-	_, clientErr := p.client.call(r)
-	_, serverErr := p.server.receive()
-	return errors.Join(clientErr, serverErr)
+	return nil
 }
 
 // slice plays one slice.

@@ -29,6 +29,7 @@ type process struct {
 	name    string
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
+	timeout time.Duration // of an answer
 	replies chan reply // closed at the end of its standard output
 	stderr  tail
 }
@@ -42,7 +43,7 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 		}
 		args = []string{self}
 	}
-	p := &process{name: name, cmd: exec.Command(args[0], args[1:]...), replies: make(chan reply)}
+	p := &process{name: name, cmd: exec.Command(args[0], args[1:]...), timeout: answerTimeout, replies: make(chan reply)}
 	p.cmd.Env = append(os.Environ(), endpointVariable+"="+dir)
 	p.cmd.Stderr = &p.stderr
 	var err error
@@ -82,7 +83,7 @@ func (p *process) send(r request) error {
 var errSilent = errors.New("no answer")
 
 func (p *process) receive() (reply, error) {
-	late := time.NewTimer(answerTimeout)
+	late := time.NewTimer(p.timeout)
 	defer late.Stop()
 	select {
 	case r, ok := <-p.replies:
@@ -95,7 +96,7 @@ func (p *process) receive() (reply, error) {
 		return r, nil
 	case <-late.C:
 		p.cmd.Process.Kill()
-		return reply{}, fmt.Errorf("%w from the %s for %v", errSilent, p.name, answerTimeout)
+		return reply{}, fmt.Errorf("%w from the %s for %v", errSilent, p.name, p.timeout)
 	}
 }
 

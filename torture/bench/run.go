@@ -57,7 +57,7 @@ type Plan struct {
 	// Slice is about how long a slice lasts. If zero, DefaultSlice.
 	Slice time.Duration
 
-	// Progress is called after each round with how many have been played, and how many will be. To measure memory
+	// Progress is called at the start and after each round with how many have been played, and how many will be. To measure memory
 	// takes a round for each stack. If nil, nothing is.
 	Progress func(done, total int)
 }
@@ -150,6 +150,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	for _, m := range measurements {
 		total += m.rounds()
 	}
+	plan.Progress(0, total)
 	for _, m := range measurements {
 		if ctx.Err() != nil {
 			break

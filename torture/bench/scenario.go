@@ -41,7 +41,7 @@ func Scenarios() []Scenario {
 			all = append(all, s)
 		}
 	}
-	add(Scenario{Group: "bulk", About: "one direction at full speed, in writes of this size, read in pieces of 64 KiB",
+	add(Scenario{Group: "bulk", About: "one direction at full speed, in writes of this size, read in pieces of 64 KiB (of 16 KiB with more than 100 connections)",
 		Unit: bulkUnit, kind: oneWay, many: true}, 4<<10, 16<<10, 64<<10, 256<<10, 1<<20)
 	add(Scenario{Group: "one-way", About: "small messages in one direction, a Write each",
 		Unit: "message", kind: oneWay}, 100, 1<<10, 4<<10, 16<<10)
