@@ -30,7 +30,7 @@ type process struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	timeout time.Duration // of an answer
-	replies chan reply // closed at the end of its standard output
+	replies chan reply    // closed at the end of its standard output
 	stderr  tail
 }
 
