@@ -88,7 +88,7 @@ func TestTextShowsEachFigure(t *testing.T) {
 		t.Errorf("it was not interrupted:\n%s", &text)
 	}
 	if strings.Contains(words, "Noisy") {
-		t.Errorf("the control is within 3 %%:\n%s", &text)
+		t.Errorf("the control is within 0.03:\n%s", &text)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestReportSaysThatItIsNoisy(t *testing.T) {
 	if err := report.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	if want := "Noisy: the machine was not quiet, and the control is off, in bulk-64KiB with 8 (1.05)."; !strings.Contains(text.String(), want) {
+	if want := "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in bulk-64KiB with 8 (1.05)."; !strings.Contains(text.String(), want) {
 		t.Errorf("no %q in\n%s", want, &text)
 	}
 }

@@ -198,20 +198,21 @@ func (r *Report) method() []string {
 	return text
 }
 
-// steady is how far from 1 a control may be before the report says that the machine was not quiet.
-const steady = 0.03
+// steady is how far from 1 a control may be, in the hundredths that are printed, before the report says that the machine
+// was not quiet.
+const steady = 3
 
 // remarks say what is special about this report.
 func (r *Report) remarks() []string {
 	var remarks []string
 	var noisy []string
 	for i := range r.Rows {
-		if row := &r.Rows[i]; row.Role == Control && row.Rounds > 0 && math.Abs(row.Ratio.Median-1) > steady {
+		if row := &r.Rows[i]; row.Role == Control && row.Rounds > 0 && math.Abs(math.Round(100*row.Ratio.Median)-100) > steady {
 			noisy = append(noisy, fmt.Sprintf("%s with %d (%.2f)", row.Scenario, row.Connections, row.Ratio.Median))
 		}
 	}
 	if len(noisy) > 0 {
-		remarks = append(remarks, "Noisy: the machine was not quiet, and the control is off, in "+strings.Join(noisy, ", ")+".")
+		remarks = append(remarks, "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in "+strings.Join(noisy, ", ")+".")
 	}
 	for _, note := range r.Notes {
 		remarks = append(remarks, "Note: "+note+".")
