@@ -24,7 +24,7 @@ type front struct {
 	port  int
 	cmd   *exec.Cmd
 	stock *process // of StockProxy; nil of others
-	said  *tail
+	said  *words
 	ended chan struct{}
 }
 
@@ -49,7 +49,7 @@ func (p *places) startFront(t *Terminator, backend int) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{port: port, cmd: cmd, said: &tail{}, ended: make(chan struct{})}
+	f := &front{port: port, cmd: cmd, said: &words{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = f.said, f.said
 	if err := onHalf(1, cmd.Start); err != nil {
 		return nil, err

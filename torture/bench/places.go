@@ -16,7 +16,7 @@ func (p *places) build(stacks []Stack) (built []Stack, skipped []string) {
 		if s.build != nil {
 			args, err := s.build(p.dir)
 			if err != nil {
-				skipped = append(skipped, fmt.Sprintf("%s is skipped: %v", s.Name, err))
+				skipped = append(skipped, fmt.Sprintf("%s is skipped: %s", s.Name, oneLine(err.Error())))
 				continue
 			}
 			p.programs[s.Name] = args
@@ -75,7 +75,7 @@ func (p *places) with(pairs []*pair, f func() error) error {
 func (p *places) check(terminators []Terminator) (there []Terminator, skipped []string) {
 	for _, t := range terminators {
 		if _, err := p.command(&t, 0, ""); err != nil {
-			skipped = append(skipped, fmt.Sprintf("%s is skipped: %v", t.Name, err))
+			skipped = append(skipped, fmt.Sprintf("%s is skipped: %s", t.Name, oneLine(err.Error())))
 			continue
 		}
 		there = append(there, t)

@@ -2,14 +2,11 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"time"
 )
 
@@ -19,9 +16,6 @@ const (
 
 	// endTimeout is how long an endpoint may take to end. It has nothing to do but to notice.
 	endTimeout = 2 * time.Second
-
-	// tailBytes is how much of an endpoint's standard error is kept.
-	tailBytes = 512
 )
 
 // A process is an endpoint as the conductor sees it.
@@ -31,7 +25,7 @@ type process struct {
 	stdin   io.WriteCloser
 	timeout time.Duration // of an answer
 	replies chan reply    // closed at the end of its standard output
-	stderr  tail
+	stderr  words
 }
 
 // startProcess starts an endpoint on a half of the cores. It is args if there are any, and else this program.
@@ -79,9 +73,6 @@ func (p *process) send(r request) error {
 	return nil
 }
 
-// errSilent means that an endpoint does not answer, so that nothing more can be measured with it.
-var errSilent = errors.New("no answer")
-
 func (p *process) receive() (reply, error) {
 	late := time.NewTimer(p.timeout)
 	defer late.Stop()
@@ -89,14 +80,14 @@ func (p *process) receive() (reply, error) {
 	case r, ok := <-p.replies:
 		switch {
 		case !ok:
-			return r, fmt.Errorf("%w: the %s has ended: %s", errSilent, p.name, p.stderr.text())
+			return r, fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
 		case r.Error != "":
 			return r, fmt.Errorf("%s: %s", p.name, r.Error)
 		}
 		return r, nil
 	case <-late.C:
 		p.cmd.Process.Kill()
-		return reply{}, fmt.Errorf("%w from the %s for %v", errSilent, p.name, p.timeout)
+		return reply{}, fmt.Errorf("no answer from the %s for %v", p.name, p.timeout)
 	}
 }
 
@@ -115,25 +106,4 @@ func (p *process) close() {
 	for range p.replies {
 	}
 	p.cmd.Wait()
-}
-
-// A tail keeps the end of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	last []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last = append(t.last, p...)
-	t.last = t.last[max(0, len(t.last)-tailBytes):]
-	return len(p), nil
-}
-
-// text is in one line.
-func (t *tail) text() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.Join(bytes.Fields(t.last), []byte{' '}))
 }

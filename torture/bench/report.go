@@ -102,9 +102,9 @@ func (r *Report) add(m *measurement, err error) {
 		}
 		switch {
 		case p.err != nil:
-			row.Error = p.err.Error()
+			row.Error = oneLine(p.err.Error())
 		case err != nil:
-			row.Error = err.Error()
+			row.Error = oneLine(err.Error())
 		}
 		r.Rows = append(r.Rows, row)
 	}

@@ -41,7 +41,8 @@ type Plan struct {
 	// Terminators are compared with a careful proxy on crypto/tls. If nil, those of [Terminators].
 	Terminators []Terminator
 
-	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both.
+	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both. Terminators have
+	// none.
 	Sides []Side
 
 	// Connections are the numbers of connections at once that bulk is measured with. If nil, 1 and 8. All else has one.
@@ -57,8 +58,8 @@ type Plan struct {
 	// Slice is about how long a slice lasts. If zero, DefaultSlice.
 	Slice time.Duration
 
-	// Progress is called at the start and after each round with how many have been played, and how many will be. To measure memory
-	// takes a round for each stack. If nil, nothing is.
+	// Progress is called at the start and after each round, with how many have been played and how many will be. To
+	// measure memory takes a round for each stack. If nil, nothing is.
 	Progress func(done, total int)
 }
 

@@ -122,6 +122,28 @@ func TestFailingStackIsReported(t *testing.T) {
 	}
 }
 
+// A panic ends what is measured in the same process, and nothing else; the row of whom it was has its words.
+func TestPanicIsReported(t *testing.T) {
+	began := time.Now()
+	report := mustRun(t, Plan{
+		Scenarios: named(t, "ping-pong-1B", "idle-handshake"), Stacks: []Stack{panickingToy()},
+		Rounds: 1, Slice: time.Millisecond, IdleConnections: 3,
+	})
+	for _, row := range report.Rows {
+		switch {
+		case row.Scenario == "idle-handshake":
+			if row.Error != "" {
+				t.Errorf("%+v", row)
+			}
+		case row.Error == "" || row.Role == Variant && !strings.Contains(row.Error, "toy: panic"):
+			t.Errorf("%+v", row)
+		}
+	}
+	if took := time.Since(began); took > sliceTimeout/2 {
+		t.Errorf("took %v", took)
+	}
+}
+
 func TestStackThatEndpointsLackIsReported(t *testing.T) {
 	unknown := Stdlib()
 	unknown.Name = "unknown"
