@@ -15,6 +15,9 @@ const (
 	// listenTimeout bounds how long a terminator may take to listen. It takes some milliseconds.
 	listenTimeout = 10 * time.Second
 
+	// endTimeout is how long a terminator without connections may take to end.
+	endTimeout = 2 * time.Second
+
 	// askAgainAfter is the time between two looks whether it does.
 	askAgainAfter = 5 * time.Millisecond
 )

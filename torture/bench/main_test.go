@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +12,6 @@ import (
 
 func TestMain(m *testing.M) {
 	Endpoint(slowToy(), brokenToy(), refusingToy(), panickingToy())
-	// A process built with -race sleeps for a second before it exits.
-	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	goleak.VerifyTestMain(m)
 }
 

@@ -7,16 +7,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 )
 
-const (
-	// answerTimeout bounds what a request may take. An endpoint gives up earlier by itself.
-	answerTimeout = 2 * sliceTimeout
-
-	// endTimeout is how long an endpoint may take to end. It has nothing to do but to notice.
-	endTimeout = 2 * time.Second
-)
+// answerTimeout bounds what a request may take. An endpoint gives up earlier by itself.
+const answerTimeout = 2 * sliceTimeout
 
 // A process is an endpoint as the conductor sees it.
 type process struct {
@@ -24,6 +20,7 @@ type process struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
 	timeout time.Duration // of an answer
+	wait    func()        // may be called again
 	replies chan reply    // closed at the end of its standard output
 	stderr  words
 }
@@ -51,6 +48,7 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 	if err := onHalf(half, p.cmd.Start); err != nil {
 		return nil, err
 	}
+	p.wait = sync.OnceFunc(func() { p.cmd.Wait() })
 	go func() {
 		defer close(p.replies)
 		decoder := json.NewDecoder(bufio.NewReader(stdout))
@@ -68,7 +66,7 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 // send sends a request. Its reply must be received before the next.
 func (p *process) send(r request) error {
 	if _, err := io.WriteString(p.stdin, r.String()); err != nil {
-		return fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
+		return p.ended()
 	}
 	return nil
 }
@@ -80,7 +78,7 @@ func (p *process) receive() (reply, error) {
 	case r, ok := <-p.replies:
 		switch {
 		case !ok:
-			return r, fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
+			return r, p.ended()
 		case r.Error != "":
 			return r, fmt.Errorf("%s: %s", p.name, r.Error)
 		}
@@ -98,12 +96,18 @@ func (p *process) call(r request) (reply, error) {
 	return p.receive()
 }
 
-// close ends the endpoint and waits for it.
+// close ends the endpoint, which has nothing to lose, and waits for it. It would end by itself, but if it was built with
+// -race only after a second.
 func (p *process) close() {
 	p.stdin.Close()
-	kill := time.AfterFunc(endTimeout, func() { p.cmd.Process.Kill() })
-	defer kill.Stop()
+	p.cmd.Process.Kill()
 	for range p.replies {
 	}
-	p.cmd.Wait()
+	p.wait()
+}
+
+// ended is the error of an endpoint that has ended, with its words, which are complete once it has been waited for.
+func (p *process) ended() error {
+	p.close()
+	return fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
 }
