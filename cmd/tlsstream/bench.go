@@ -25,6 +25,7 @@ type benchFlags struct {
 	idle        int
 	rounds      int
 	slice       time.Duration
+	anyCore     bool
 	html        string
 	json        bool
 }
@@ -48,6 +49,7 @@ func newBenchCommand() *cobra.Command {
 	f.IntVar(&flags.idle, "idle-connections", bench.DefaultIdleConnections, "idle connections whose memory is measured")
 	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
 	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
+	f.BoolVar(&flags.anyCore, "any-core", false, "let client and server run on any core, not on a half each: less steady, more like a busy program")
 	f.StringVar(&flags.html, "html", "", "write the report to this file, too, as a page with charts")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
 	cmd.AddCommand(newBenchListCommand())
@@ -115,6 +117,9 @@ func (flags *benchFlags) String() string {
 			text += " --" + list.flag + " " + strings.Join(list.names, ",")
 		}
 	}
+	if flags.anyCore {
+		text += " --any-core"
+	}
 	if flags.connections != nil {
 		text += " --connections " + strings.Trim(strings.ReplaceAll(fmt.Sprint(flags.connections), " ", ","), "[]")
 	}
@@ -122,7 +127,8 @@ func (flags *benchFlags) String() string {
 }
 
 func (flags *benchFlags) plan() (bench.Plan, error) {
-	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice}
+	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice,
+		AnyCore: flags.anyCore}
 	switch {
 	case flags.rounds < 1:
 		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}

@@ -46,6 +46,7 @@ func TestBenchDocumentIsAsDocumented(t *testing.T) {
 		Machine     map[string]any `json:"machine"`
 		Rounds      int            `json:"rounds"`
 		Slice       int64          `json:"slice_ns"`
+		AnyCore     bool           `json:"any_core"`
 		Elapsed     int64          `json:"elapsed_ns"`
 		Interrupted bool           `json:"interrupted"`
 		Notes       []string       `json:"notes"`

@@ -35,7 +35,7 @@ type front struct {
 func (p *places) startFront(t *Terminator, backend int) (*front, error) {
 	to := fmt.Sprintf("127.0.0.1:%d", backend)
 	if t.Name == stdlibProxy {
-		s, err := startProcess(t.Name, p.dir, 1, nil)
+		s, err := p.start(t.Name, 1, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func (p *places) startFront(t *Terminator, backend int) (*front, error) {
 	}
 	f := &front{port: port, cmd: cmd, said: &words{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = f.said, f.said
-	if err := onHalf(1, cmd.Start); err != nil {
+	if err := p.run(1, cmd.Start); err != nil {
 		return nil, err
 	}
 	go func() {

@@ -5,10 +5,21 @@ import "fmt"
 // places knows how to start the processes in which stacks run.
 type places struct {
 	dir      string
+	anyCore  bool
 	programs map[string][]string // command lines by stack, of those that are not in this program
 }
 
-func newPlaces(dir string) *places { return &places{dir, make(map[string][]string)} }
+func newPlaces(dir string, anyCore bool) *places {
+	return &places{dir, anyCore, make(map[string][]string)}
+}
+
+// run calls start so that what it starts runs on a half of the cores, if that is wanted.
+func (p *places) run(half int, start func() error) error {
+	if p.anyCore {
+		return start()
+	}
+	return onHalf(half, start)
+}
 
 // build builds the programs of stacks that have one. It returns the stacks that can be measured, and why others cannot.
 func (p *places) build(stacks []Stack) (built []Stack, skipped []string) {
@@ -45,7 +56,7 @@ func (p *places) with(pairs []*pair, f func() error) error {
 			key += " " + stack
 		}
 		if running[key] == nil {
-			s, err := startProcess(name, p.dir, half, args)
+			s, err := p.start(name, half, args)
 			if err != nil {
 				return nil, err
 			}

@@ -25,8 +25,8 @@ type process struct {
 	stderr  words
 }
 
-// startProcess starts an endpoint on a half of the cores. It is args if there are any, and else this program.
-func startProcess(name, dir string, half int, args []string) (*process, error) {
+// start starts an endpoint on a half of the cores. It is args if there are any, and else this program.
+func (places *places) start(name string, half int, args []string) (*process, error) {
 	if len(args) == 0 {
 		self, err := os.Executable()
 		if err != nil {
@@ -35,7 +35,7 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 		args = []string{self}
 	}
 	p := &process{name: name, cmd: exec.Command(args[0], args[1:]...), timeout: answerTimeout, replies: make(chan reply)}
-	p.cmd.Env = append(os.Environ(), endpointVariable+"="+dir)
+	p.cmd.Env = append(os.Environ(), endpointVariable+"="+places.dir)
 	p.cmd.Stderr = &p.stderr
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -45,7 +45,7 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := onHalf(half, p.cmd.Start); err != nil {
+	if err := places.run(half, p.cmd.Start); err != nil {
 		return nil, err
 	}
 	p.wait = sync.OnceFunc(func() { p.cmd.Wait() })

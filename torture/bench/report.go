@@ -7,6 +7,7 @@ type Report struct {
 	Machine     Machine       `json:"machine"`
 	Rounds      int           `json:"rounds"` // asked for
 	Slice       time.Duration `json:"slice_ns"`
+	AnyCore     bool          `json:"any_core"` // asked for
 	Elapsed     time.Duration `json:"elapsed_ns"`
 	Interrupted bool          `json:"interrupted"`
 	Notes       []string      `json:"notes"` // where it is not what was asked for
@@ -66,7 +67,7 @@ type Memory struct {
 func (m *Memory) total() float64 { return m.ClientHeap + m.ClientStack + m.ServerHeap + m.ServerStack }
 
 func newReport(plan *Plan) *Report {
-	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice, Notes: []string{}, Rows: []Row{}}
+	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice, AnyCore: plan.AnyCore, Notes: []string{}, Rows: []Row{}}
 }
 
 // add adds the rows of a measurement, which err has ended.

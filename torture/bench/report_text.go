@@ -180,17 +180,21 @@ func kib(bytes float64) string { return fmt.Sprintf("%.1f KiB", bytes/1024) }
 
 // method says how the figures came about, in lines.
 func (r *Report) method() []string {
+	cores := "each on a half of the cores if the system is Linux"
+	if r.AnyCore {
+		cores = "on any core"
+	}
 	text := []string{
 		fmt.Sprintf("Each ratio is of a rate to that of stock crypto/tls in the slices before and after, of about %v each: the median of", r.Slice),
 		fmt.Sprintf("blocks of five rounds, with the least and the greatest block. %d rounds. The control is stock crypto/tls measured as the", r.Rounds),
 		"others are: what it differs from 1 by is noise, and what a stack differs by less than that is noise too.",
-		"Client and server are processes, each on a half of the cores if the system is Linux, over loopback, with AES-128-GCM;",
+		"Client and server are processes, " + cores + ", over loopback, with AES-128-GCM;",
 		"their times are user's and system's. The CPU ratio is of both together, and less is cheaper; where other processes take",
 		"their share of the machine it says more than rates do.",
 	}
 	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Stack == stdlibProxy }) {
-		text = append(text, "Terminators are compared with a careful proxy on crypto/tls, and the server's time is theirs; client and sink share the",
-			"other half of the cores.")
+		text = append(text, "Terminators are compared with a careful proxy on crypto/tls, and the server's time is theirs; client and sink share",
+			"the first half of the cores, if there are halves.")
 	}
 	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.isIdle() }) {
 		text = append(text, "Memory is that of live objects and of goroutines' stacks, for each connection; its ratio is of all four, and less is lighter.")

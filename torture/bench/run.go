@@ -58,6 +58,10 @@ type Plan struct {
 	// Slice is about how long a slice lasts. If zero, DefaultSlice.
 	Slice time.Duration
 
+	// AnyCore lets all processes run on any core. If false, client and server have a half of the cores each, where the
+	// system is Linux and there are two: figures are steadier, and a process on one core has one thread of Go.
+	AnyCore bool
+
 	// Progress is called at the start and after each round, with how many have been played and how many will be. To
 	// measure memory takes a round for each stack. If nil, nothing is.
 	Progress func(done, total int)
@@ -130,7 +134,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	}
 	report := newReport(&plan)
 	began := time.Now()
-	places := newPlaces(dir)
+	places := newPlaces(dir, plan.AnyCore)
 	measurements := plan.measurements()
 	if len(measurements) == 0 {
 		return nil, errors.New("bench: nothing to measure: none of the stacks can play any of the scenarios")

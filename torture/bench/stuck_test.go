@@ -50,7 +50,7 @@ func TestStuckSliceEnds(t *testing.T) {
 
 // An endpoint that says nothing is killed.
 func TestSilentProcessIsGivenUp(t *testing.T) {
-	p, err := startProcess("sleeper", t.TempDir(), 0, []string{tlstest.Program(t, "sleep"), "60"})
+	p, err := newPlaces(t.TempDir(), true).start("sleeper", 0, []string{tlstest.Program(t, "sleep"), "60"})
 	if err != nil {
 		t.Fatal(err)
 	}
