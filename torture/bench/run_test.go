@@ -56,7 +56,7 @@ func (r *Report) row(t *testing.T, role Role, stack string) *Row {
 // What takes a quarter longer has 0.8 of the rate, and what is the same has the same. Other tests run at the same time:
 // a run counts only if its control is steady, and one that counts and shows it is enough.
 func TestRatioShowsWhatIsSlower(t *testing.T) {
-	const attempts = 8
+	const attempts, enough = 8, 4
 	counted := 0
 	for range attempts {
 		report := mustRun(t, Plan{
@@ -75,10 +75,10 @@ func TestRatioShowsWhatIsSlower(t *testing.T) {
 			return
 		}
 	}
-	if counted == 0 {
-		t.Skip("the machine is too busy")
+	if counted < enough {
+		t.Skipf("the machine is too busy: in %d of %d runs the control was steady", counted, attempts)
 	}
-	t.Error("no run shows that a stack takes a quarter longer")
+	t.Errorf("none of %d runs shows that a stack takes a quarter longer", counted)
 }
 
 func TestSideSaysWhichEndIsTheStacks(t *testing.T) {
