@@ -74,7 +74,7 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := flags.createPage()
+	page, err := createPage(flags.html)
 	if err != nil {
 		return err
 	}
