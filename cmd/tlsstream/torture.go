@@ -74,7 +74,7 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := flags.createPage()
+	page, err := createPage(flags.html)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (flags *tortureFlags) plan() (torture.Plan, error) {
 }
 
 // allStacks are the stacks that a plan has unless it names others, and those that it has only if it names them.
-func allStacks() []torture.Stack { return append(torture.Stacks(), torture.UTLS()...) }
+func allStacks() []torture.Stack { return append(torture.Stacks(), torture.NamedStacks()...) }
 
 // choose picks the wanted ones of all, in the order of all; if none is named, all.
 func choose[T any](kind string, wanted []string, all []T, name func(T) string) ([]T, error) {
