@@ -3,6 +3,7 @@ package tlsstream_test
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"net"
 	"runtime"
@@ -86,4 +87,18 @@ func goroutinesWith(t testing.TB, function string) int {
 		}
 	}
 	return total
+}
+
+var fullFleets = flag.Bool("fleets.full", false, "measure memory with the numbers of connections that are promised, not with fewer")
+
+// fleetSize is how many connections to measure memory with.
+func fleetSize(t testing.TB, usual, full int) int {
+	t.Helper()
+	switch {
+	case *fullFleets:
+		return full
+	case testing.Short() || underRace:
+		return usual / 10
+	}
+	return usual
 }
