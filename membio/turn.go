@@ -1,7 +1,6 @@
 package membio
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,14 +14,21 @@ import (
 type Turn struct {
 	state atomic.Int32 // turnFree, Held or Wanted
 
-	mu      sync.Mutex      // never held while anything is waited for
-	waiting []chan struct{} // guarded by mu; one is closed to hand the lock over
+	mu    sync.Mutex  // never held while anything is waited for
+	first *turnWaiter // guarded by mu; nil if nobody waits
+}
+
+// A turnWaiter is in a list, which costs a Turn that nobody waits for one word: a
+// connection has several.
+type turnWaiter struct {
+	next *turnWaiter
+	turn chan struct{} // closed to hand the lock over
 }
 
 const (
 	turnFree   = iota
-	turnHeld   // and waiting is empty, or about to be looked at
-	turnWanted // held, and waiting is not empty
+	turnHeld   // and nobody waits, or is about to be looked at
+	turnWanted // held, and somebody waits
 )
 
 // TryLock takes the turn if it is free.
@@ -36,7 +42,7 @@ func (t *Turn) Lock() {
 }
 
 // LockOr waits for the turn until one of the channels gives or is closed, and
-// reports whether it has it. Either channel may be nit.
+// reports whether it has it. Either channel may be nil.
 func (t *Turn) LockOr(done <-chan struct{}, late <-chan time.Time) bool {
 	t.mu.Lock()
 	for !t.state.CompareAndSwap(turnHeld, turnWanted) && t.state.Load() != turnWanted {
@@ -45,23 +51,30 @@ func (t *Turn) LockOr(done <-chan struct{}, late <-chan time.Time) bool {
 			return true
 		}
 	}
-	mine := make(chan struct{})
-	t.waiting = append(t.waiting, mine)
+	mine := &turnWaiter{turn: make(chan struct{})}
+	last := &t.first
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = mine
 	t.mu.Unlock()
 	select {
-	case <-mine:
+	case <-mine.turn:
 		return true
 	case <-done:
 	case <-late:
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i := slices.Index(t.waiting, mine)
-	if i < 0 {
-		return true // it was handed over meanwhile
+	at := &t.first
+	for *at != mine {
+		if *at == nil {
+			return true // it was handed over meanwhile
+		}
+		at = &(*at).next
 	}
-	t.waiting = slices.Delete(t.waiting, i, i+1)
-	if len(t.waiting) == 0 {
+	*at = mine.next
+	if t.first == nil {
 		t.state.Store(turnHeld)
 	}
 	return false
@@ -74,14 +87,13 @@ func (t *Turn) Unlock() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.waiting) == 0 {
+	next := t.first
+	if next == nil {
 		t.state.Store(turnFree)
 		return
 	}
-	next := t.waiting[0]
-	t.waiting = slices.Delete(t.waiting, 0, 1)
-	if len(t.waiting) == 0 {
+	if t.first = next.next; t.first == nil {
 		t.state.Store(turnHeld)
 	}
-	close(next)
+	close(next.turn)
 }

@@ -175,7 +175,7 @@ func (e *Engine) provokeAlert() error {
 	case e.complete.Load():
 		// Plaintext that crypto/tls has already is read first: a record at most.
 		_, _ = io.Copy(io.Discard, struct{ io.Reader }{e.tls})
-	case e.wire.turn.started:
+	case e.wire.turn.begun():
 		_, _ = e.wire.turn.step(nil)
 	}
 	if e.wire.gate.Alerts() == before {

@@ -78,9 +78,9 @@ type Conn struct {
 	closing atomic.Bool // Close was called
 
 	// Guarded by reading.
-	timeout  error         // why the transport had nothing for this Read
-	laterErr error         // of a transport that gave bytes with it
-	ahead    membio.Buffer // application data that explain came across
+	timeout  error          // why the transport had nothing for this Read
+	laterErr error          // of a transport that gave bytes with it
+	ahead    *membio.Buffer // application data that explain came across; nil if it never looked
 
 	ending ending
 
@@ -126,8 +126,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	}
 	c := &Conn{transport: conn}
 	c.engine.trace = o.Trace.observer(c)
-	c.readDeadline.on, c.readDeadline.set = conn, net.Conn.SetReadDeadline
-	c.writeDeadline.on, c.writeDeadline.set = conn, net.Conn.SetWriteDeadline
+	c.readDeadline.conn, c.writeDeadline.conn, c.writeDeadline.write = c, c, true
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
 	e.wire.source = (*connTransport)(c)
@@ -309,7 +308,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, c.closedError()
 	case c.readClosed.Load():
 		return 0, io.EOF
-	case c.ahead.Len() > 0:
+	case c.ahead != nil && c.ahead.Len() > 0:
 		return c.ahead.Read(p)
 	}
 	n, err := c.readLocked(p)

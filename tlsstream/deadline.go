@@ -1,7 +1,6 @@
 package tlsstream
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,15 +13,16 @@ var processStart = time.Now()
 // A deadline is one of the transport's: the user's, or an earlier bound of this
 // package's own while it has something to send or to wait for by itself.
 type deadline struct {
-	set func(net.Conn, time.Time) error
-	on  net.Conn
+	conn  *Conn
+	write bool
 
-	due atomic.Int64 // chosen as time since processStart, at least 1; zero if there is none
+	alone bool // limit counts, and chosen does not; guarded by mu
+	mu    sync.Mutex
+	due   atomic.Int64 // chosen as time since processStart, at least 1; zero if there is none
 
-	mu     sync.Mutex
-	chosen time.Time // by the user; guarded by mu
-	limit  time.Time // by us, zero if there is none; guarded by mu
-	alone  bool      // limit counts, and chosen does not; guarded by mu
+	// Guarded by mu.
+	chosen time.Time // by the user
+	limit  time.Time // by us, zero if there is none
 }
 
 func (d *deadline) user(t time.Time) error {
@@ -73,5 +73,8 @@ func (d *deadline) applyLocked() error {
 	if d.alone || !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
 		t = d.limit
 	}
-	return d.set(d.on, t)
+	if d.write {
+		return d.conn.transport.SetWriteDeadline(t)
+	}
+	return d.conn.transport.SetReadDeadline(t)
 }

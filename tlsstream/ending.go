@@ -142,6 +142,9 @@ func (c *Conn) lookForEndLocked() {
 	defer c.readDeadline.unbound()
 	buf := copyBuffers.Get().(*[writeSlice]byte)
 	defer copyBuffers.Put(buf)
+	if c.ahead == nil {
+		c.ahead = new(membio.Buffer)
+	}
 	for looks := explainLooks; looks > 0 && c.ahead.Free() > 0; {
 		c.readDeadline.overrule(explainTimeout)
 		n, err := c.readLocked(buf[:min(len(buf), c.ahead.Free())])

@@ -92,7 +92,7 @@ func (e *Engine) init(config *tls.Config) {
 	gate.Observe(e.trace)
 	gate.AwaitEstablished()
 	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
-	e.wire.turn.init()
+	e.wire.turn = newHandshakeTurn()
 	bound := ticketdefer.BindConfig(config, gate)
 	// A renegotiation is a handshake inside Read, where nothing can suspend
 	// it. crypto/tls answers with no_renegotiation.
@@ -157,7 +157,7 @@ func (e *Engine) handshake(ctx context.Context) error {
 		return e.failed
 	case e.closed.Load():
 		return net.ErrClosed
-	case e.wire.starved() && (e.wire.turn.started || !e.client && e.netConn == nil):
+	case e.wire.starved() && (e.wire.turn.begun() || !e.client && e.netConn == nil):
 		// Nothing to go on with. A server's engine costs no goroutine
 		// before its ClientHello.
 		return ErrWantRead
@@ -170,7 +170,7 @@ func (e *Engine) handshake(ctx context.Context) error {
 	}()
 	alerts := e.wire.gate.Alerts()
 	var first func() error
-	if !e.wire.turn.started {
+	if !e.wire.turn.begun() {
 		first = func() error { return e.tls.HandshakeContext(ctx) }
 	}
 	ended, err := e.wire.turn.step(first)
@@ -191,7 +191,6 @@ func (e *Engine) handshake(ctx context.Context) error {
 	} else {
 		e.wire.gate.Established(state.CipherSuite)
 	}
-	e.wire.turn.release()
 	e.wire.start()
 	e.complete.Store(true)
 	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
@@ -320,7 +319,7 @@ func (e *Engine) stop() {
 	// If a step is running, in a callback perhaps, it fails at its next Read, and
 	// its caller is there to see it.
 	if e.handshaking.TryLock() {
-		if e.wire.turn.started {
+		if e.wire.turn.begun() {
 			<-e.wire.turn.finished
 		}
 		e.handshaking.Unlock()

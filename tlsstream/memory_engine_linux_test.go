@@ -25,22 +25,6 @@ func TestIdleEnginesTakeLessThanGoroutines(t *testing.T) {
 	}
 }
 
-// resident is what something holds, in bytes.
-type resident struct{ heap, stack int }
-
-func (r resident) total() int { return r.heap + r.stack }
-
-// residentMemory returns what each of n holds that make leaves in use. What it returns ends
-// them.
-func residentMemory(n int, make func(n int) (end func())) resident {
-	make(1)() // what is made once
-	heap, stack := memoryInUse()
-	end := make(n)
-	heapThen, stackThen := memoryInUse()
-	end()
-	return resident{(heapThen - heap) / n, (stackThen - stack) / n}
-}
-
 // A record of five bytes, or two, would be as long as a KeyUpdate's or an alert's: it is
 // opened, and the cipher stays.
 var hello = []byte("data")

@@ -102,3 +102,19 @@ func fleetSize(t testing.TB, usual, full int) int {
 	}
 	return usual
 }
+
+// resident is what something holds, in bytes.
+type resident struct{ heap, stack int }
+
+func (r resident) total() int { return r.heap + r.stack }
+
+// residentMemory returns what each of n holds that make leaves in use. What it returns ends
+// them.
+func residentMemory(n int, make func(n int) (end func())) resident {
+	make(max(1, n/10))() // what is made once
+	heap, stack := memoryInUse()
+	end := make(n)
+	heapThen, stackThen := memoryInUse()
+	end()
+	return resident{(heapThen - heap) / n, (stackThen - stack) / n}
+}

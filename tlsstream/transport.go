@@ -27,7 +27,7 @@ const inputLimit = 4 * (16<<10 + 256 + 5)
 // goroutine. Afterwards it reads from source, or returns ErrWantRead.
 type transport struct {
 	gate *ticketdefer.Gate
-	turn handshakeTurn
+	turn *handshakeTurn // nil once the handshake is over; then an idle endpoint keeps little
 	due  dueQueue
 
 	local, remote net.Addr
@@ -35,8 +35,6 @@ type transport struct {
 	// source is read once the handshake is over and nothing fed is left; nil
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
-
-	filtered [][]byte // guarded by the gate's lock; empty between calls
 
 	// socket lets application data leave as it is sealed, from crypto/tls's own
 	// memory, if nothing is due before it. It is a write that never waits, so the
@@ -193,12 +191,12 @@ func (t *transport) starved() bool {
 	return t.in.Len() == 0 && t.filled == 0 && t.end == nil
 }
 
-// start ends the handshake's special rules.
+// start ends the handshake's special rules. The caller is that of the turn's step.
 func (t *transport) start() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started = true
-	t.head = nil
+	t.head, t.turn = nil, nil
 	t.direct.Store(t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
 }
 
@@ -243,7 +241,8 @@ func (t *transport) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	defer t.gate.Unlock()
-	due, err := t.gate.FilterLocked(t.filtered, p)
+	var room [4][]byte // for all but the oddest flights
+	due, err := t.gate.FilterLocked(room[:0], p)
 	if t.gate.SawDataLocked() {
 		t.toSeal -= len(p) - recordOverhead
 	}
@@ -256,8 +255,6 @@ func (t *transport) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	t.due.queueLocked(due...)
-	clear(due)
-	t.filtered = due[:0]
 	return len(p), nil
 }
 
@@ -311,8 +308,9 @@ func (t *transport) Close() error {
 	t.direct.Store(false)
 	t.in.Reset()
 	t.end = net.ErrClosed
+	turn := t.turn
 	t.mu.Unlock()
-	t.turn.stop()
+	turn.stop()
 	return nil
 }
 

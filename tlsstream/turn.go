@@ -31,11 +31,13 @@ type handshakeTurn struct {
 	returned bool // handshake returned; else it panicked or called Goexit, and step has still to do the same
 }
 
-func (t *handshakeTurn) init() {
-	t.suspended = make(chan struct{})
-	t.resume = make(chan struct{})
-	t.finished = make(chan struct{})
-	t.stopped = make(chan struct{})
+func newHandshakeTurn() *handshakeTurn {
+	return &handshakeTurn{
+		suspended: make(chan struct{}),
+		resume:    make(chan struct{}),
+		finished:  make(chan struct{}),
+		stopped:   make(chan struct{}),
+	}
 }
 
 // step starts handshake, or goes on with it, until it ends or finds nothing to
@@ -89,7 +91,6 @@ func growStack(i int) byte {
 	return frame[i]
 }
 
-
 // suspend is called on the handshake's goroutine.
 func (t *handshakeTurn) suspend() error {
 	select {
@@ -105,13 +106,13 @@ func (t *handshakeTurn) suspend() error {
 	}
 }
 
-// stop makes suspend fail from now on.
-func (t *handshakeTurn) stop() { t.stopOnce.Do(func() { close(t.stopped) }) }
-
-// release gives the channels back, once the handshake has ended: an idle endpoint is to
-// keep little. The caller is that of step.
-func (t *handshakeTurn) release() {
-	t.stop() // a call from elsewhere does nothing from now on
-	t.started = false
-	t.suspended, t.resume, t.finished, t.stopped = nil, nil, nil, nil
+// stop makes suspend fail from now on. A turn that is over is nil.
+func (t *handshakeTurn) stop() {
+	if t != nil {
+		t.stopOnce.Do(func() { close(t.stopped) })
+	}
 }
+
+// begun reports whether a handshake has been started and is not complete. The caller is
+// that of step.
+func (t *handshakeTurn) begun() bool { return t != nil && t.started }
