@@ -20,6 +20,9 @@ func (m *measurement) rounds() int {
 	if m.scenario.kind == idle {
 		return 1 + len(m.variants)
 	}
+	if m.scenario.growth {
+		return min(m.plan.Rounds, mostGrowthRounds)
+	}
 	return m.plan.Rounds
 }
 
@@ -34,7 +37,7 @@ func (m *measurement) run(ctx context.Context, progress func()) error {
 		}
 		v.err = m.prepare(ctx, v)
 	}
-	for round := range m.plan.Rounds {
+	for round := range m.rounds() {
 		if err := m.round(ctx, round); err != nil || ctx.Err() != nil {
 			return err
 		}

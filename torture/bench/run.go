@@ -27,6 +27,9 @@ const (
 	// Bounds of a plan, so that a slip does not run for days or take all of a machine.
 	mostRounds      = 10_000
 	mostConnections = 10_000
+
+	// mostGrowthRounds is one block: making the connections takes longer than that.
+	mostGrowthRounds = 5
 )
 
 // A Plan says what to measure. The zero value of each field has a meaning.
@@ -51,6 +54,10 @@ type Plan struct {
 	// IdleConnections is how many connections the memory of idle ones is measured with. If zero,
 	// DefaultIdleConnections; fewer if the system does not let a process have as many files open: the report says so.
 	IdleConnections int
+
+	// Growth are the numbers of connections that growth is measured with. If nil, 10, 100, 1,000 and 5,000; fewer where
+	// the system does not let a process have as many files open. Stacks that are not of this program have no part in it.
+	Growth []int
 
 	// Rounds of a measurement. If zero, DefaultRounds.
 	Rounds int
@@ -83,6 +90,9 @@ func (p *Plan) complete() error {
 	if p.Connections == nil {
 		p.Connections = []int{1, 8}
 	}
+	if p.Growth == nil {
+		p.Growth = []int{10, 100, 1000, 5000}
+	}
 	if p.Rounds == 0 {
 		p.Rounds = DefaultRounds
 	}
@@ -106,6 +116,11 @@ func (p *Plan) complete() error {
 	for _, n := range p.Connections {
 		if n < 1 || n > mostConnections {
 			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, mostConnections)
+		}
+	}
+	for _, n := range p.Growth {
+		if n < 1 || n > mostConnections {
+			return fmt.Errorf("bench: Plan.Growth has %d, want 1 to %d", n, mostConnections)
 		}
 	}
 	for _, s := range p.Sides {
@@ -208,6 +223,8 @@ func (p *Plan) measurements() []*measurement {
 		switch {
 		case p.Scenarios[i].many:
 			connections = p.Connections
+		case p.Scenarios[i].growth:
+			connections = p.Growth
 		case p.Scenarios[i].kind == idle:
 			connections = []int{p.IdleConnections}
 		}
@@ -263,7 +280,7 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 			variants = append(variants, add(Control, Both, s.Name))
 			continue
 		}
-		if !s.plays(scenario.kind) {
+		if !s.plays(scenario.kind) || scenario.growth && s.build != nil {
 			continue
 		}
 		for _, side := range p.Sides {

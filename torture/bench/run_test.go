@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -155,7 +156,7 @@ func TestStackThatEndpointsLackIsReported(t *testing.T) {
 
 // All scenarios run on all stacks.
 func TestEveryScenarioEndsByItself(t *testing.T) {
-	report := mustRun(t, Plan{Rounds: 1, Slice: time.Millisecond, Connections: []int{1, 3}, IdleConnections: 20})
+	report := mustRun(t, Plan{Rounds: 1, Slice: time.Millisecond, Connections: []int{1, 3}, IdleConnections: 20, Growth: []int{2, 5}})
 	for _, row := range report.Rows {
 		if row.Error != "" || row.Rounds != 1 || (row.Rate > 0) == row.isIdle() || (row.Memory != nil) != row.isIdle() {
 			t.Errorf("%+v", row)
@@ -193,6 +194,27 @@ func TestInterruptedRunHasWhatThereIs(t *testing.T) {
 	}
 }
 
+// Growth has its own numbers of connections, and so few rounds that it ends.
+func TestGrowthIsMeasuredAtEachNumber(t *testing.T) {
+	report := mustRun(t, Plan{
+		Scenarios: named(t, "growth-speed", "growth-memory"), Stacks: []Stack{Stacks()[0], openssl()},
+		Rounds: 6, Slice: time.Millisecond, Growth: []int{2, 7},
+	})
+	got := make(map[string]int)
+	for _, row := range report.Rows {
+		if row.Role == Variant {
+			got[fmt.Sprint(row.Scenario, " ", row.Connections, " ", row.Stack)] = row.Rounds
+		}
+	}
+	want := map[string]int{
+		"growth-speed 2 tlsstream": mostGrowthRounds, "growth-speed 7 tlsstream": mostGrowthRounds,
+		"growth-memory 2 tlsstream": 1, "growth-memory 7 tlsstream": 1,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rounds of what was measured: -want +got:\n%s", diff)
+	}
+}
+
 func TestPlanIsChecked(t *testing.T) {
 	for _, test := range []struct {
 		plan Plan
@@ -204,6 +226,7 @@ func TestPlanIsChecked(t *testing.T) {
 		{Plan{Slice: time.Hour}, "Plan.Slice is 1h"},
 		{Plan{Connections: []int{0}}, "Plan.Connections has 0"},
 		{Plan{Connections: []int{1, mostConnections + 1}}, "Plan.Connections has 10001"},
+		{Plan{Growth: []int{10, 0}}, "Plan.Growth has 0"},
 		{Plan{IdleConnections: -1}, "Plan.IdleConnections is -1"},
 		{Plan{Scenarios: named(t, "idle-1MiB"), Stacks: []Stack{openssl()}}, "nothing to measure"},
 		{Plan{Sides: []Side{"left"}}, `Plan.Sides has "left"`},

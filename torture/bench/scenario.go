@@ -20,6 +20,8 @@ type Scenario struct {
 	size int // bytes of a message
 	many bool
 
+	growth bool // measured with Plan.Growth connections
+
 	terminated bool // the server is plain, behind a Terminator
 }
 
@@ -58,6 +60,10 @@ func Scenarios() []Scenario {
 			About: "memory of many connections after the handshake, each with a goroutine that reads"},
 		Scenario{Name: "idle-1MiB", Group: "idle", Unit: idleUnit, kind: idle, size: 1 << 20,
 			About: "the same, after 1 MiB each way on each"},
+		Scenario{Name: "growth-speed", Group: "growth", Unit: "round trip", kind: pingPong, size: 1 << 10, growth: true,
+			About: "ping-pong of 1 KiB on more and more connections, all at once; five rounds at most"},
+		Scenario{Name: "growth-memory", Group: "growth", Unit: idleUnit, kind: idle, size: 64 << 10, growth: true,
+			About: "memory of more and more connections, after 64 KiB each way on each"},
 	)
 }
 
