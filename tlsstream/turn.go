@@ -89,7 +89,6 @@ func growStack(i int) byte {
 	return frame[i]
 }
 
-
 // suspend is called on the handshake's goroutine.
 func (t *handshakeTurn) suspend() error {
 	select {
