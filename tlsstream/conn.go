@@ -24,7 +24,7 @@ import (
 // A Conn is an Engine, crypto/tls over memory, and a transport:
 //
 //	Write ─► crypto/tls seals ─► gate ─► pending ─► transport   (the writer's turn)
-//	              ▲                held                          (nobody's turn)
+//	              ▲                held                         (nobody's turn)
 //	Read  ─► crypto/tls opens ◄──────────────────── transport   (the reader's turn)
 //
 // crypto/tls writes into memory, so whatever Read makes it write it never waits
@@ -42,8 +42,16 @@ import (
 // before anything later and are never dropped while the stream lives. That is
 // why a Write that times out is not the end, as it is with crypto/tls: n says
 // how many bytes were sealed, they are pending, and the next Write begins with
-// them. A Write of any length is sealed in slices of writeSlice bytes, each
-// sent before the next is sealed, so pending bytes are bounded by one slice.
+// them. A Write of any length is sealed in slices, each sent before the next is
+// sealed, so pending bytes are bounded by one slice.
+//
+// Over a socket application data takes a shorter way: as each record is sealed it is
+// offered to the kernel, by a write that never waits and says whether more follows
+// (MSG_MORE), and only what the kernel has no room for becomes pending. So a Write of
+// many records costs little more than one system call, nothing is copied, and a writer
+// whose peer does not read holds the rest of one record. It happens under crypto/tls's
+// write lock, which a Read that answers a KeyUpdate takes too: it never waits for
+// the peer, only for that one call.
 //
 // With Options.WriteBehind a goroutine does this for Write: see writebehind.go. What
 // it sends the application has written before, so it is still the application's turn.
