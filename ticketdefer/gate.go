@@ -82,6 +82,7 @@ const (
 	phaseClosed                 // close_notify has passed; KeyUpdates are accepted and discarded
 	phaseOff                    // everything passes
 	phaseWiped                  // nothing passes: what was held is gone, so nothing later would open
+	phaseOwned                  // nothing of the TLS stack's passes: see TakeOver
 )
 
 // errOutOfStep ends a connection whose records cannot be sealed again: it takes
@@ -117,6 +118,10 @@ type Gate struct {
 	changed         bool   // change_cipher_spec was written
 	handshakeSecret []byte // a client's *_HANDSHAKE_TRAFFIC_SECRET
 
+	// What TakeOver needs.
+	wantsInbound bool
+	inbound      []byte // the other direction's *_TRAFFIC_SECRET_0
+
 	inner *Epoch // crypto/tls seals in it; nil before the epoch
 	wire  *Epoch // the peer opens in it; nil while it is the same as inner
 
@@ -131,6 +136,7 @@ type Gate struct {
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
+	own    *sealer      // set in phaseOwned
 	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
 	small  [keyUpdateRecordLen]byte // content of short records
@@ -149,8 +155,11 @@ func NewClientGate() *Gate { return &Gate{client: true} }
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.phase == phaseWiped {
+	switch g.phase {
+	case phaseWiped:
 		return due, net.ErrClosed
+	case phaseOwned:
+		return due, nil
 	}
 
 	// p[start:pos] are records that pass untouched and adjoin.
@@ -372,7 +381,7 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 		if g.heldUpdates == 1 {
 			// Filter appends the record to what is held now.
 			g.firstUpdateEnd = len(g.held) + len(record)
-			g.afterFirst = g.inner.clone()
+			g.afterFirst = g.inner.Clone()
 			g.mixed = false
 		}
 	}
@@ -449,6 +458,9 @@ func (g *Gate) Release() [][]byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cause = ReleaseFlush
+	if g.own != nil {
+		return g.releaseOwned()
+	}
 	return g.release(nil)
 }
 
@@ -466,6 +478,7 @@ func (g *Gate) turnOff(why Deferral) {
 	g.phase, g.cause = phaseOff, ReleaseOff
 	g.setDeferral(why)
 	g.wipeCandidates()
+	g.wipeInbound()
 }
 
 // Closed reports whether the gate's TLS session is over, so that another may
@@ -523,7 +536,10 @@ func (g *Gate) Stats() Stats {
 	defer g.mu.Unlock()
 	s := g.stats
 	s.HeldRecords, s.HeldBytes = g.heldRecords, len(g.held)
-	if s.Deferral == DeferralWaiting && len(g.candidates) > 0 {
+	if g.own != nil {
+		s.HeldBytes = g.own.heldBytes
+	}
+	if s.Deferral == DeferralWaiting && (len(g.candidates) > 0 || g.own != nil) {
 		s.Deferral = DeferralReady
 	}
 	s.Alerts = g.alerts.Load()
@@ -541,4 +557,6 @@ func (g *Gate) Wipe() {
 	g.wire.Wipe()
 	g.inner, g.wire = nil, nil
 	g.forget()
+	g.wipeInbound()
+	g.own.wipe()
 }

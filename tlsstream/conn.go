@@ -472,7 +472,7 @@ func (c *Conn) VerifyHostname(host string) error {
 	if !c.ready.Load() {
 		return errors.New("tlsstream: VerifyHostname before the handshake is complete")
 	}
-	return c.engine.tls.VerifyHostname(host)
+	return c.engine.verifyHostname(host)
 }
 
 // OCSPResponse returns the stapled OCSP response of the server, if any.
@@ -483,8 +483,10 @@ func (c *Conn) NetConn() net.Conn { return c.transport }
 
 // TLS returns the tls.Conn inside, which has no transport: it reads and writes
 // memory. It is there for what only its type offers, and not for I/O. Do not
-// call its methods before the handshake is complete: they may block for ever.
-func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
+// call its methods before the handshake is complete: they may block for ever. With
+// Options.OwnRecords in effect it is nil from then on, except where a client keeps it for
+// its session cache; it is then out of use, and what is done with it has no effect on the stream.
+func (c *Conn) TLS() *tls.Conn { return c.engine.tls.Load() }
 
 // Stats returns the stream's counters.
 func (c *Conn) Stats() Stats { return c.engine.Stats() }

@@ -35,7 +35,7 @@ const writeSlice = 64 << 10
 type Engine struct {
 	client  bool
 	options Options
-	tls     *tls.Conn
+	tls     atomic.Pointer[tls.Conn] // nil once it is dropped: see own
 	wire    transport
 	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
@@ -43,6 +43,11 @@ type Engine struct {
 	failed      error    // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
+
+	// With Options.OwnRecords.
+	setup    *ownSetup    // until the handshake is complete; guarded by handshaking
+	own      *ownRecords  // set before complete, if the records are ours
+	ownState atomic.Int32 // Stats.OwnRecords
 
 	trace       *ticketdefer.Observer      // of options.Trace; nil without one
 	peerAlerted atomic.Bool                // the peer's alert, or close_notify, has been noted with trace
@@ -96,7 +101,11 @@ func (e *Engine) init(config *tls.Config) {
 	if e.options.Reasons {
 		e.wireReasons(bound)
 	}
-	e.tls = construct(&e.wire, bound)
+	var under net.Conn = &e.wire
+	if e.options.OwnRecords || ownByDefault {
+		under = e.wireOwn(bound)
+	}
+	e.tls.Store(construct(under, bound))
 }
 
 // Feed takes ciphertext from the peer and returns how many bytes it took. It
@@ -165,7 +174,7 @@ func (e *Engine) handshake(ctx context.Context) error {
 		}
 	}()
 	alerts := e.wire.gate.Alerts()
-	ended, err := e.wire.turn.step(func() error { return e.tls.HandshakeContext(ctx) })
+	ended, err := e.wire.turn.step(func() error { return e.tls.Load().HandshakeContext(ctx) })
 	returned = true
 	if err != nil {
 		e.noteLocalAlert(err, alerts)
@@ -177,10 +186,12 @@ func (e *Engine) handshake(ctx context.Context) error {
 		e.failed = e.handshakeError(err)
 		return e.failed
 	}
-	if e.tls.ConnectionState().Version < tls.VersionTLS13 {
+	state := e.tls.Load().ConnectionState()
+	if state.Version < tls.VersionTLS13 {
 		// A resumed handshake of TLS 1.2 logs no secret that would tell.
 		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
 	}
+	e.takeOver(state)
 	e.wire.start()
 	e.complete.Store(true)
 	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
@@ -203,7 +214,7 @@ func (e *Engine) Read(p []byte) (int, error) {
 
 // read is Read after the handshake.
 func (e *Engine) read(p []byte) (int, error) {
-	n, err := e.tls.Read(p)
+	n, err := e.readRecords(p)
 	switch {
 	case err == nil:
 	case n > 0 && err == ErrWantRead:
@@ -229,6 +240,10 @@ func (e *Engine) Write(p []byte) (int, error) {
 	if err := e.Handshake(); err != nil {
 		return 0, err
 	}
+	if e.own != nil {
+		e.own.writes.Add(1) // before closed is looked at
+		defer e.own.writes.Add(-1)
+	}
 	if e.closed.Load() {
 		return 0, net.ErrClosed
 	}
@@ -249,7 +264,7 @@ func (e *Engine) Write(p []byte) (int, error) {
 
 // seal seals the first writeSlice bytes of p.
 func (e *Engine) seal(p []byte) (int, error) {
-	n, err := e.tls.Write(p[:min(len(p), writeSlice)])
+	n, err := e.sealRecords(p)
 	switch {
 	case err == nil:
 	case e.writeClosed.Load():
@@ -280,7 +295,7 @@ func (e *Engine) CloseWrite() error {
 	}
 	defer e.deliver()
 	e.writeClosed.Store(true)
-	return e.tls.CloseWrite()
+	return e.sealCloseNotify()
 }
 
 // Close ends the engine. If the handshake is complete and no Write is in
@@ -294,7 +309,7 @@ func (e *Engine) Close() error {
 	defer e.deliver()
 	var err error
 	if e.complete.Load() {
-		err = e.tls.Close()
+		err = e.closeRecords()
 	}
 	e.stop()
 	return err
@@ -313,6 +328,9 @@ func (e *Engine) stop() {
 		e.handshaking.unlock()
 	}
 	e.wire.gate.Wipe()
+	if e.complete.Load() && e.own != nil {
+		e.own.reader.wipe()
+	}
 }
 
 // ConnectionState returns the zero ConnectionState until the handshake is
@@ -321,7 +339,7 @@ func (e *Engine) ConnectionState() tls.ConnectionState {
 	if !e.complete.Load() {
 		return tls.ConnectionState{} // crypto/tls holds its lock while suspended
 	}
-	return e.tls.ConnectionState()
+	return e.state()
 }
 
 // Stats are the counters of a stream.
@@ -330,14 +348,17 @@ type Stats struct {
 
 	Pending   int // bytes of ciphertext that are due and that the transport has not taken
 	ReadAhead int // bytes of ciphertext that have arrived and that nobody has read
+
+	OwnRecords OwnRecords // whether Options.OwnRecords is in effect
 }
 
 // Stats returns the engine's counters. It may be called at any time.
 func (e *Engine) Stats() Stats {
 	return Stats{
-		Stats:     e.wire.gate.Stats(),
-		Pending:   e.Pending(),
-		ReadAhead: e.wire.buffered(),
+		Stats:      e.wire.gate.Stats(),
+		Pending:    e.Pending(),
+		ReadAhead:  e.wire.buffered(),
+		OwnRecords: OwnRecords(e.ownState.Load()),
 	}
 }
 

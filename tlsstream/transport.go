@@ -38,6 +38,9 @@ type transport struct {
 
 	filtered [][]byte // guarded by due.mu; empty between calls
 
+	// unopened is how much of a record an ownReader has taken off in, or source.
+	unopened atomic.Int32
+
 	// direct is set while Read has nothing to ask but source. It is changed under mu.
 	direct atomic.Bool
 
@@ -57,20 +60,25 @@ type transport struct {
 // handshake is over, to tell what the peer speaks if it is not TLS.
 const headLen = 96 // a ServerHello up to its cipher suite
 
-func (t *transport) Read(p []byte) (int, error) {
+func (t *transport) Read(p []byte) (int, error) { return t.readAtMost(p, len(p)) }
+
+// readAtMost is Read of at most so many bytes. All of p may be used: what fill reads
+// into it beyond that stays here.
+func (t *transport) readAtMost(p []byte, most int) (int, error) {
 	for {
 		if t.direct.Load() {
 			return t.readSource(p)
 		}
 		t.mu.Lock()
 		if t.filled > 0 {
-			n := t.filled
+			n := min(t.filled, most)
+			t.in.Write(p[n:t.filled])
 			t.want, t.filled = nil, 0
 			t.mu.Unlock()
 			return n, nil
 		}
 		if t.in.Len() > 0 {
-			n, _ := t.in.Read(p)
+			n, _ := t.in.Read(p[:min(len(p), most)])
 			t.mu.Unlock()
 			return n, nil
 		}
@@ -155,7 +163,7 @@ func (t *transport) feed(p []byte) (int, error) {
 	if t.end != nil {
 		return 0, net.ErrClosed
 	}
-	t.in.Limit = inputLimit
+	t.in.Limit = inputLimit - int(t.unopened.Load())
 	n, err := t.in.Write(p)
 	t.countLocked(p[:n])
 	if err != nil {
@@ -210,7 +218,7 @@ func (t *transport) truncated() bool {
 func (t *transport) buffered() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.in.Len()
+	return t.in.Len() + int(t.unopened.Load())
 }
 
 func (t *transport) Write(p []byte) (int, error) {

@@ -1,0 +1,339 @@
+package ticketdefer
+
+import (
+	"bytes"
+	"errors"
+	"net"
+
+	"github.com/deferredtls/deferredtls/membio"
+)
+
+// Taking over.
+//
+// When the handshake is complete, the TLS stack has done what only it can do. Who
+// knows both traffic secrets can seal and open the records from then on, and leave
+// the stack out. TakeOver ends the stack's part in the gate's direction:
+//
+//	before   stack ─► Filter ─► held, due
+//	after    stack ─► Filter ─► nothing
+//	         SealData, EndSealed, OweKeyUpdate, Release, Abort ─► due
+//
+// The danger is a nonce that is used twice. The gate's own records begin at sequence
+// number zero, which the stack has used as well, for the ticket of a server. So
+// TakeOver opens what is held and forgets the records: they have never left. And
+// whatever the stack seals afterwards, Filter drops. Should a record of the
+// application epoch have passed, there is no taking over.
+//
+// What is held is then plaintext: a ticket, and one flag for a KeyUpdate that is owed
+// however often the peer has asked (RFC 8446 4.6.3). It is sealed when it is released, and
+// until then costs no sequence number: a Close that sends nothing drops it for nothing.
+
+// updateAfter is how many records are sealed under one key before a KeyUpdate of this
+// side's own. RFC 8446 5.5 allows AES-GCM 2^24.5 records of full size; this is the
+// power of two below. ChaCha20-Poly1305 needs no limit, and a KeyUpdate every 256 GiB
+// costs it nothing.
+const updateAfter = 1 << 24
+
+// MaxSealed is how much application data goes into one record: as much as a chunk of
+// a membio.Buffer has room for, 38 bytes less than may.
+const MaxSealed = membio.MaxReserve - sealedOverhead
+
+// As crypto/tls, the first records of a connection are short, so that the peer can use
+// what has come in each TCP segment: maxPayloadSizeForWrite in crypto/tls/conn.go.
+const (
+	segmentEstimate = 1208      // of a TCP segment's payload over IPv6, in bytes
+	growingBytes    = 128 << 10 // sent by then, records are of full size
+)
+
+// ErrNoTakeOver is returned by TakeOver where the stack must go on by itself: a secret
+// is missing, or it has sent a record of the application epoch already.
+var ErrNoTakeOver = errors.New("ticketdefer: the records of this connection cannot be taken over")
+
+// TakeOverOptions say how records are sealed. The zero value works.
+type TakeOverOptions struct {
+	// UpdateAfter is how many records are sealed under one key before a
+	// KeyUpdate. If zero, 2^24 (RFC 8446 5.5).
+	UpdateAfter uint64
+
+	// FullRecords makes the first records as long as all others, as
+	// tls.Config.DynamicRecordSizingDisabled does.
+	FullRecords bool
+}
+
+// A sealer is what a gate has of its own once it has taken over. Its keys are
+// Gate.inner. It is guarded by Gate.mu.
+type sealer struct {
+	err      error  // why nothing can be sealed any more; final
+	messages []byte // what the stack wrote behind its handshake: a ticket
+	owed     bool   // a KeyUpdate, before the next application data
+
+	heldBytes int // of the records that messages and owed will be
+
+	updateAfter uint64
+	growing     int // records of application data so far while they grow; -1 afterwards
+	sent        int // bytes of them
+}
+
+// KeepInbound makes the gate keep the other direction's traffic secret for TakeOver,
+// from the key log. It is called before the handshake.
+func (g *Gate) KeepInbound() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wantsInbound = true
+}
+
+func (g *Gate) keepInbound(secret []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.wantsInbound && (g.phase == phaseHandshake || g.phase == phaseEpoch) {
+		clear(g.inbound)
+		g.inbound = bytes.Clone(secret)
+	}
+}
+
+func (g *Gate) wipeInbound() {
+	clear(g.inbound)
+	g.inbound = nil
+}
+
+// TakeOver ends the TLS stack's part in this direction: Filter discards what it writes
+// from now on, and SealData and EndSealed take its place. The handshake must be complete,
+// KeepInbound must have been called before it, and the stack must have read none of
+// the peer's records of the application epoch. It returns an epoch that opens these. After an
+// error, which is ErrNoTakeOver or that of an unknown cipher suite, nothing has
+// changed.
+func (g *Gate) TakeOver(cipherSuite uint16, o TakeOverOptions) (inbound *Epoch, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inbound == nil || len(g.frames.partial) > 0 {
+		return nil, ErrNoTakeOver
+	}
+	inbound, err = NewEpoch(cipherSuite, g.inbound)
+	if err != nil {
+		return nil, err
+	}
+	var e *Epoch
+	var messages []byte
+	switch g.phase {
+	case phaseHandshake:
+		if len(g.held) > 0 || len(g.candidates) != 1 {
+			break
+		}
+		if e, err = NewEpoch(cipherSuite, g.candidates[0].secret); err != nil {
+			break
+		}
+	case phaseEpoch:
+		if g.inner.suite.id != cipherSuite || g.wire != nil || g.heldUpdates > 0 || g.inner.seq != uint64(g.heldRecords) {
+			break
+		}
+		if e, err = NewEpoch(cipherSuite, g.inner.secret); err != nil {
+			break
+		}
+		if messages, err = e.openMessages(g.held); err != nil {
+			e.Wipe()
+			e = nil
+		}
+	}
+	if e == nil {
+		inbound.Wipe()
+		return nil, ErrNoTakeOver
+	}
+	g.own = &sealer{messages: messages, heldBytes: len(g.held), updateAfter: o.UpdateAfter}
+	if g.own.updateAfter == 0 {
+		g.own.updateAfter = updateAfter
+	}
+	if o.FullRecords {
+		g.own.growing = -1
+	}
+	g.phase = phaseOwned
+	g.wipeCandidates()
+	g.inner.Wipe()
+	g.inner, g.held = e, nil
+	g.wipeInbound()
+	return inbound, nil
+}
+
+// openMessages opens records, the first of the epoch, that the TLS stack has sealed, and
+// returns the messages in them. The epoch is then again where it was: nobody else has
+// seen them.
+func (e *Epoch) openMessages(records []byte) (messages []byte, err error) {
+	defer func() { e.seq = 0 }()
+	for len(records) > 0 {
+		n, err := checkHeader(records)
+		if err != nil || n > len(records) {
+			return nil, errNotRecords
+		}
+		contentType, content, err := e.Open(nil, records[:n])
+		if err != nil || contentType != recordHandshake {
+			return nil, errOpen
+		}
+		messages = append(messages, content...)
+		records = records[n:]
+	}
+	return messages, nil
+}
+
+// SealData appends to b the records that carry p, behind what is held. It returns how
+// many bytes of p were sealed, and an error if not all were: ErrEnded after Abort and
+// EndSealed with close_notify, or the error of EndSealed.
+func (g *Gate) SealData(b *membio.Buffer, p []byte) (n int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.own
+	if s.err != nil {
+		return 0, s.err
+	}
+	g.setDeferral(DeferralOn)
+	if g.heldRecords > 0 {
+		g.cause = ReleaseData
+		g.queueReleased(b)
+	}
+	for n < len(p) && s.err == nil {
+		if g.inner.seq >= s.updateAfter {
+			b.Write(g.sealKeyUpdate())
+			continue
+		}
+		k := min(len(p)-n, s.nextPayload())
+		record := b.Reserve(sealedOverhead + k)
+		g.inner.Seal(record[:0], recordApplicationData, p[n:n+k])
+		b.Commit(len(record))
+		n += k
+	}
+	return n, s.err
+}
+
+// nextPayload is how much application data goes into the next record.
+func (s *sealer) nextPayload() int {
+	if s.growing < 0 {
+		return MaxSealed
+	}
+	s.growing++
+	k := min(s.growing*(segmentEstimate-sealedOverhead), MaxSealed)
+	if s.sent += k; s.sent >= growingBytes {
+		s.growing = -1
+	}
+	return k
+}
+
+// sealKeyUpdate returns a KeyUpdate that requests none, and moves to the keys
+// behind it (RFC 8446 4.6.3).
+func (g *Gate) sealKeyUpdate() []byte {
+	record := g.inner.Seal(nil, recordHandshake, []byte{messageKeyUpdate, 0, 0, 1, 0})
+	if err := g.inner.Update(); err != nil && g.own.err == nil {
+		g.own.err = err
+	}
+	return record
+}
+
+// OweKeyUpdate notes that the peer has asked for a KeyUpdate. One is sealed before the
+// next application data, however often it has asked.
+func (g *Gate) OweKeyUpdate() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.own
+	if s.err != nil {
+		return // no application data will follow
+	}
+	g.setDeferral(DeferralOn)
+	g.stats.KeyUpdates++
+	g.noteKeyUpdate(KeyUpdateSeen, 1)
+	if s.owed {
+		g.stats.CollapsedKeyUpdates++
+		g.noteKeyUpdate(KeyUpdateCollapsed, 1)
+		return
+	}
+	s.owed = true
+	s.heldBytes += keyUpdateRecordLen
+	g.heldRecords++
+	g.note(Event{
+		Kind: EventHeld, Records: 1, Bytes: keyUpdateRecordLen, KeyUpdate: true,
+		TotalRecords: g.heldRecords, TotalBytes: s.heldBytes,
+	})
+}
+
+// EndSealed appends to b what is held, and an alert, behind which nothing is ever
+// sealed: SealData then returns err. If the direction has ended before, it does nothing.
+//
+// What is held goes along with close_notify too, although it has cost nothing yet: a
+// client that waits for the server's end keeps the ticket, and to one that does not read
+// close_notify is unread data as well.
+func (g *Gate) EndSealed(b *membio.Buffer, description uint8, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.own.err != nil {
+		return
+	}
+	g.setDeferral(DeferralOn)
+	g.cause = ReleaseAlert
+	g.queueReleased(b)
+	const warning = 1
+	content := []byte{alertLevelFatal, description}
+	if description == alertCloseNotify {
+		content[0] = warning
+	}
+	b.Write(g.inner.Seal(nil, recordAlert, content))
+	g.noteAlert(content)
+	g.noteSaid()
+	g.own.err = err
+}
+
+func (g *Gate) abortOwned(description uint8, message []byte) ([][]byte, error) {
+	if g.own.err != nil {
+		return nil, ErrEnded
+	}
+	g.setDeferral(DeferralOn)
+	g.cause = ReleaseAlert
+	due := g.releaseOwned()
+	if message != nil {
+		due = append(due, g.inner.Seal(nil, recordHandshake, message))
+	}
+	due = append(due, g.inner.Seal(nil, recordAlert, []byte{alertLevelFatal, description}))
+	g.alerts.Add(1)
+	g.note(Event{Kind: EventAlert, Alert: description, Known: true})
+	g.own.err = ErrEnded
+	return due, nil
+}
+
+func (g *Gate) queueReleased(b *membio.Buffer) {
+	for _, records := range g.releaseOwned() {
+		b.Write(records)
+	}
+}
+
+// releaseOwned seals everything held.
+func (g *Gate) releaseOwned() (due [][]byte) {
+	s := g.own
+	if g.heldRecords == 0 || s.err != nil {
+		return nil
+	}
+	g.stats.ReleasedRecords += int64(g.heldRecords)
+	g.stats.ReleasedBytes += int64(s.heldBytes)
+	g.note(Event{Kind: EventReleased, Records: g.heldRecords, Bytes: s.heldBytes, Cause: g.cause})
+	for rest := s.messages; len(rest) > 0; {
+		n := min(len(rest), maxPlaintext) // where the stack cut it, too
+		due = append(due, g.inner.Seal(nil, recordHandshake, rest[:n]))
+		rest = rest[n:]
+	}
+	if s.owed {
+		due = append(due, g.sealKeyUpdate())
+		g.noteKeyUpdate(KeyUpdateAnswered, 1)
+	}
+	s.forget()
+	g.heldRecords = 0
+	return due
+}
+
+func (s *sealer) forget() {
+	clear(s.messages)
+	s.messages, s.owed, s.heldBytes = nil, false, 0
+}
+
+func (s *sealer) wipe() {
+	if s == nil {
+		return
+	}
+	s.forget()
+	if s.err == nil {
+		s.err = net.ErrClosed
+	}
+}
