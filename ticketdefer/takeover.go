@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 
 	"github.com/deferredtls/deferredtls/membio"
 )
@@ -112,28 +113,7 @@ func (g *Gate) TakeOver(cipherSuite uint16, o TakeOverOptions) (inbound *Epoch, 
 	if err != nil {
 		return nil, err
 	}
-	var e *Epoch
-	var messages []byte
-	switch g.phase {
-	case phaseHandshake:
-		if len(g.held) > 0 || len(g.candidates) != 1 {
-			break
-		}
-		if e, err = NewEpoch(cipherSuite, g.candidates[0].secret); err != nil {
-			break
-		}
-	case phaseEpoch:
-		if g.inner.suite.id != cipherSuite || g.wire != nil || g.heldUpdates > 0 || g.inner.seq != uint64(g.heldRecords) {
-			break
-		}
-		if e, err = NewEpoch(cipherSuite, g.inner.secret); err != nil {
-			break
-		}
-		if messages, err = e.openMessages(g.held); err != nil {
-			e.Wipe()
-			e = nil
-		}
-	}
+	e, messages := g.unused(cipherSuite)
 	if e == nil {
 		inbound.Wipe()
 		return nil, ErrNoTakeOver
@@ -146,18 +126,47 @@ func (g *Gate) TakeOver(cipherSuite uint16, o TakeOverOptions) (inbound *Epoch, 
 		g.own.growing = -1
 	}
 	g.phase = phaseOwned
-	g.wipeCandidates()
-	g.inner.Wipe()
 	g.inner, g.held = e, nil
+	g.wipeCandidates()
 	g.wipeInbound()
 	return inbound, nil
 }
 
-// openMessages opens records, the first of the epoch, that the TLS stack has sealed, and
-// returns the messages in them. The epoch is then again where it was: nobody else has
-// seen them.
+// unused returns the epoch that this direction's records are sealed in, if none of them has
+// left, at sequence number zero; and what the TLS stack has written in it.
+func (g *Gate) unused(cipherSuite uint16) (e *Epoch, messages []byte) {
+	switch g.phase {
+	case phaseHandshake:
+		if len(g.held) > 0 || len(g.candidates) != 1 {
+			return nil, nil
+		}
+		c := g.candidates[0]
+		i := slices.IndexFunc(c.open(), func(e *Epoch) bool { return e.suite.id == cipherSuite })
+		if i < 0 {
+			return nil, nil
+		}
+		e = c.epochs[i]
+		c.epochs = slices.Delete(c.epochs, i, i+1) // or it would be wiped with the candidate
+		return e, nil
+	case phaseEpoch:
+		e = g.inner
+		if e.suite.id != cipherSuite || g.wire != nil || g.heldUpdates > 0 || e.seq != uint64(g.heldRecords) {
+			return nil, nil
+		}
+		e.seq = 0
+		messages, err := e.openMessages(g.held)
+		if err != nil {
+			e.seq = uint64(g.heldRecords)
+			return nil, nil
+		}
+		e.seq = 0
+		return e, messages
+	}
+	return nil, nil
+}
+
+// openMessages opens records that carry handshake messages.
 func (e *Epoch) openMessages(records []byte) (messages []byte, err error) {
-	defer func() { e.seq = 0 }()
 	for len(records) > 0 {
 		n, err := checkHeader(records)
 		if err != nil || n > len(records) {

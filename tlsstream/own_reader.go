@@ -108,19 +108,12 @@ func (r *ownReader) next(p []byte) (int, error) {
 		}
 		return 0, r.final(err)
 	}
-	header := [recordHeader]byte(r.raw)
-	n := int(header[3])<<8 | int(header[4])
+	outer, n := r.raw[0], int(r.raw[3])<<8|int(r.raw[4])
 	switch {
-	case header[1] != 3 || header[2] != 3:
-		return 0, r.refuse(AlertProtocolVersion, tls.RecordHeaderError{
-			Msg:          fmt.Sprintf("received record with version %x when expecting version 303", header[1:3]),
-			RecordHeader: header,
-		})
+	case r.raw[1] != 3 || r.raw[2] != 3:
+		return 0, r.refuseHeader(AlertProtocolVersion, "received record with version %[1]x when expecting version 303")
 	case n > maxCiphertext:
-		return 0, r.refuse(AlertRecordOverflow, tls.RecordHeaderError{
-			Msg:          fmt.Sprintf("oversized record received with length %d", n),
-			RecordHeader: header,
-		})
+		return 0, r.refuseHeader(AlertRecordOverflow, "oversized record received with length %[2]d")
 	}
 	if err := r.fetch(recordHeader + n); err != nil {
 		return 0, r.final(err)
@@ -129,7 +122,7 @@ func (r *ownReader) next(p []byte) (int, error) {
 	r.raw = r.raw[len(record):]
 
 	contentType, content, direct := byte(contentChangeCipherSpec), record[recordHeader:], false
-	if header[0] != contentChangeCipherSpec { // else it is not sealed (RFC 8446 D.4)
+	if outer != contentChangeCipherSpec { // else it is not sealed (RFC 8446 D.4)
 		var alert Alert
 		contentType, content, direct, alert = r.open(p, record)
 		if alert != 0 {
@@ -307,6 +300,12 @@ func (r *ownReader) refuse(a Alert, err error) error {
 		err = local
 	}
 	return r.final(err)
+}
+
+func (r *ownReader) refuseHeader(a Alert, format string) error {
+	header := [recordHeader]byte(r.raw)
+	version, length := header[1:3], int(header[3])<<8|int(header[4])
+	return r.refuse(a, tls.RecordHeaderError{Msg: fmt.Sprintf(format, version, length), RecordHeader: header})
 }
 
 // wireAlert is an alert as crypto/tls has it in its errors: see alertOf.
