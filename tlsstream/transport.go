@@ -194,7 +194,7 @@ func (t *transport) start() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started = true
-	t.head = nil
+	t.head, t.want = nil, nil
 	t.direct.Store(t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
 }
 
