@@ -75,6 +75,7 @@ func (c *scriptedConn) Write(p []byte) (int, error) {
 // A victim is an endpoint that is fed records.
 type victim struct {
 	cache countingCache
+	conn  *tls.Conn // of crypto/tls alone
 	feed  func([]byte)
 	end   func()
 	read  func([]byte) (int, error)
@@ -116,6 +117,7 @@ func stockVictim(t testing.TB, c ownCase) *victim {
 	}
 	peers.Wait()
 	wire.scripted = true
+	v.conn = under
 	v.feed = func(p []byte) { wire.in.Write(p) }
 	v.end = func() { wire.end = true }
 	v.read, v.sent = under.Read, wire.out.Bytes
