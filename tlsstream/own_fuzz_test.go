@@ -180,13 +180,11 @@ func ownEngines(t testing.TB, clientConfig, serverConfig *tls.Config) (client, s
 
 // An ownOutcome is what became of a victim.
 type ownOutcome struct {
-	plain     []byte
-	end       string // how its Read ended
-	alerts    []byte // descriptions of the alerts that it sent
-	updates   bool   // it sent a KeyUpdate
-	tickets   int
-	lastType  byte // of the handshake message at which it ended
-	malformed bool
+	plain   []byte
+	end     string // how its Read ended
+	alerts  []byte // descriptions of the alerts that it sent
+	updates bool   // it sent a KeyUpdate
+	tickets int
 }
 
 // play feeds the script and reads with a buffer of so many bytes.
@@ -397,8 +395,10 @@ func ownSeeds() [][]byte {
 	ticket := []byte{4, 1, 2, 9, 9, 10, 10, 0, 2}
 	seeds := [][]byte{
 		nil,
-		{0, 127, 255, 0, 0, 0, 10, 10, 1, 5},      // full size
-		{0, 128, 1, 0, 0, 1, 0, 0, 0, 0},          // too long inside
+		{0, 127, 255, 0, 0, 0, 10, 10, 1, 5}, // full size
+		{0, 128, 1, 0, 0, 1, 0, 0, 0, 0},     // too long inside
+		{0, 128, 0, 1, 1},                    // too long by its padding
+		{0, 127, 127, 1, 1},
 		{0, 129, 200, 0, 0},                       // still longer
 		{0, 130, 200, 0, 0},                       // too long outside
 		{0, 0, 5, 2, 200, 2, 0, 3, 4, 1, 2, 3, 4}, // padding, KeyUpdates
