@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,12 +21,15 @@ type Conn struct {
 	transport net.Conn
 
 	// Lock order: readTurn or writeTurn, never both, and then mu. The turns
-	// are held across transport I/O; mu never is. A turn is a channel of
-	// capacity one, full while taken, so that a waiter can also watch closed,
-	// and so that testing/synctest sees it waiting.
-	readTurn  chan struct{}
-	writeTurn chan struct{}
+	// are held across transport I/O; mu never is.
+	readTurn  Turn
+	writeTurn Turn
 	closed    chan struct{} // closed by the first Close, under mu
+
+	// idle is set while nothing is read ahead, nothing pending, and the Conn not
+	// closed: Read and Write then have nothing to look for under mu. It changes
+	// under mu.
+	idle atomic.Bool
 
 	mu sync.Mutex
 
@@ -41,10 +45,9 @@ type Conn struct {
 func NewConn(transport net.Conn) *Conn {
 	c := &Conn{
 		transport: transport,
-		readTurn:  make(chan struct{}, 1),
-		writeTurn: make(chan struct{}, 1),
 		closed:    make(chan struct{}),
 	}
+	c.idle.Store(true)
 	// Queue cannot fail, and what ReadAhead has taken from the transport must
 	// be kept; the limits are kept where bytes are asked for.
 	c.pending.Limit, c.ahead.Limit = -1, -1
@@ -53,23 +56,24 @@ func NewConn(transport net.Conn) *Conn {
 
 // take waits for a turn. It fails with net.ErrClosed once the Conn is closed,
 // so no waiter outlives Close.
-func (c *Conn) take(turn chan struct{}, op string) error {
+func (c *Conn) take(turn *Turn, op string) error {
+	if c.idle.Load() && turn.TryLock() {
+		return nil
+	}
 	select {
 	case <-c.closed:
 		return c.closedError(op)
 	default:
 	}
-	select {
-	case turn <- struct{}{}:
+	if turn.TryLock() || turn.LockOr(c.closed, nil) {
 		return nil
-	default: // a select of one case costs a fraction of one of two
 	}
-	select {
-	case turn <- struct{}{}:
-		return nil
-	case <-c.closed:
-		return c.closedError(op)
-	}
+	return c.closedError(op)
+}
+
+// settleLocked sets idle to what is the case.
+func (c *Conn) settleLocked() {
+	c.idle.Store(!c.isClosed && c.ahead.Len() == 0 && c.pending.Len() == 0)
 }
 
 func (c *Conn) closedError(op string) error {
@@ -84,14 +88,18 @@ func (c *Conn) closedError(op string) error {
 // transport directly into p, and returns what that returns. It never returns
 // both kinds in one call, so it never blocks while it has bytes.
 func (c *Conn) Read(p []byte) (int, error) {
-	if err := c.take(c.readTurn, "read"); err != nil {
+	if err := c.take(&c.readTurn, "read"); err != nil {
 		return 0, err
 	}
-	defer func() { <-c.readTurn }()
+	defer c.readTurn.Unlock()
 
+	if c.idle.Load() {
+		return c.transport.Read(p)
+	}
 	c.mu.Lock()
 	if c.ahead.Len() > 0 {
 		n, err := c.ahead.Read(p)
+		c.settleLocked()
 		c.mu.Unlock()
 		return n, err
 	}
@@ -108,10 +116,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 //
 // While it waits for the transport it holds one chunk.
 func (c *Conn) ReadAhead(n int) (int, error) {
-	if err := c.take(c.readTurn, "read"); err != nil {
+	if err := c.take(&c.readTurn, "read"); err != nil {
 		return 0, err
 	}
-	defer func() { <-c.readTurn }()
+	defer c.readTurn.Unlock()
 
 	if n <= 0 {
 		return 0, nil
@@ -140,6 +148,7 @@ func (c *Conn) ReadAhead(n int) (int, error) {
 		return 0, c.closedError("read")
 	}
 	c.ahead.Write(p[:n])
+	c.settleLocked()
 	return n, err
 }
 
@@ -160,6 +169,7 @@ func (c *Conn) Unread(p []byte) error {
 		return ErrFull
 	}
 	c.ahead.Write(p)
+	c.settleLocked()
 	return nil
 }
 
@@ -187,6 +197,7 @@ func (c *Conn) Queue(bufs ...[]byte) {
 	for _, b := range bufs {
 		c.pending.Write(b) // cannot fail: there is no limit
 	}
+	c.settleLocked()
 }
 
 // Pending returns how many bytes are pending for the transport, those of a
@@ -204,11 +215,14 @@ func (c *Conn) Pending() int {
 // it did not take of the pending bytes stays pending, in order, and what it
 // did not take of p remains the caller's to write again or to give up.
 func (c *Conn) Write(p []byte) (int, error) {
-	if err := c.take(c.writeTurn, "write"); err != nil {
+	if err := c.take(&c.writeTurn, "write"); err != nil {
 		return 0, err
 	}
-	defer func() { <-c.writeTurn }()
+	defer c.writeTurn.Unlock()
 
+	if c.idle.Load() {
+		return c.transport.Write(p)
+	}
 	v, held, err := c.lend()
 	if err != nil {
 		return 0, err
@@ -226,10 +240,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Flush writes what is pending. With nothing pending it returns nil and does
 // not call the transport. After an error, what was not written stays pending.
 func (c *Conn) Flush() error {
-	if err := c.take(c.writeTurn, "write"); err != nil {
+	if err := c.take(&c.writeTurn, "write"); err != nil {
 		return err
 	}
-	defer func() { <-c.writeTurn }()
+	defer c.writeTurn.Unlock()
 
 	v, held, err := c.lend()
 	if held == 0 {
@@ -274,6 +288,7 @@ func (c *Conn) writeLent(v *vector, held int) (int, error) {
 		c.pending.Reset()
 	} else {
 		c.pending.Discard(min(n, held))
+		c.settleLocked()
 	}
 	return max(0, n-held), err
 }
@@ -293,6 +308,7 @@ func (c *Conn) Close() error {
 		if !c.lent {
 			c.pending.Reset()
 		}
+		c.settleLocked()
 	}
 	c.mu.Unlock()
 	return c.transport.Close()

@@ -26,3 +26,12 @@ func (b *Buffer) Commit(n int) {
 	b.tail.end += n
 	b.len += n
 }
+
+// Front returns the first bytes held, as many as lie in one piece; nil if there are
+// none. They are valid as those of Peek.
+func (b *Buffer) Front() []byte {
+	if b.len == 0 {
+		return nil
+	}
+	return b.head.held()
+}

@@ -37,6 +37,11 @@ const alertLevelFatal = 2
 func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.AbortLocked(description, cipherSuite, message)
+}
+
+// AbortLocked is Abort for a caller that has locked the gate.
+func (g *Gate) AbortLocked(description uint8, cipherSuite uint16, message []byte) ([][]byte, error) {
 	if description == alertCloseNotify || description == alertUserCanceled {
 		return nil, errNotFatal
 	}
@@ -101,7 +106,7 @@ func (g *Gate) Abort(description uint8, cipherSuite uint16, message []byte) ([][
 	due := append(g.release(nil), alert)
 	g.alerts.Add(1)
 	g.note(Event{Kind: EventAlert, Alert: description, Known: true})
-	g.phase = phaseClosed
+	g.close()
 	g.aborted = true
 	g.wipeCandidates()
 	return due, nil

@@ -53,7 +53,7 @@ func (c *Conn) abort(stack io.Reader, description uint8, send, drain time.Durati
 		c.transport.Queue(due...)
 		err = c.transport.SetWriteDeadline(earlier(c.writeBy, send))
 	}
-	<-c.writing
+	c.writing.Unlock()
 	if err == nil && provoke {
 		err = c.provoke(stack)
 	}
@@ -106,12 +106,10 @@ func (c *Conn) interrupt() error {
 	}
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	select {
-	case c.writing <- struct{}{}:
-		return nil
-	case <-patience.C:
+	if !c.writing.TryLock() && !c.writing.LockOr(nil, patience.C) {
 		return errStuck
 	}
+	return nil
 }
 
 // BadRecords returns what makes a TLS stack that reads it send a fatal alert: a
@@ -130,6 +128,7 @@ func BadRecords() []byte {
 func (c *Conn) provoke(stack io.Reader) error {
 	c.sniffing.Lock()
 	c.poison, c.poisoned = BadRecords(), true
+	c.settleLocked()
 	c.sniffing.Unlock()
 	c.provoking.Store(true)
 	defer c.provoking.Store(false)
@@ -147,9 +146,9 @@ func (c *Conn) provoke(stack io.Reader) error {
 	if !c.provoked.Load() {
 		return ErrNoKeys
 	}
-	c.writing <- struct{}{} // the Write of the alert ends at the deadline
+	c.writing.Lock() // the Write of the alert ends at the deadline
 	c.queueCut()
-	<-c.writing
+	c.writing.Unlock()
 	return nil
 }
 

@@ -30,8 +30,8 @@ type Conn struct {
 
 	// writing is held across Filter and the transport write behind it, so
 	// that records leave in the order of the gate's decisions. It is taken
-	// before every other lock. A channel, not a mutex, for testing/synctest.
-	writing chan struct{}
+	// before every other lock.
+	writing membio.Turn
 
 	// session is nil while plaintext passes. It is set by whichever
 	// direction sees a ClientHello, and replaced under writing.
@@ -53,6 +53,10 @@ type Conn struct {
 	provoking atomic.Bool // an alert of the TLS stack's passes, though ending is set
 	provoked  atomic.Bool // one has
 
+	// quiet is set while Read has nothing to look for in what passes: the session's
+	// hellos are through. It changes under sniffing.
+	quiet atomic.Bool
+
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
 	sniffIn     helloSniffer
@@ -66,7 +70,7 @@ func WrapConn(conn net.Conn) *Conn {
 	if c, ok := conn.(*Conn); ok {
 		return c // twice would hold what is released
 	}
-	return &Conn{transport: membio.NewConn(conn), writing: make(chan struct{}, 1)}
+	return &Conn{transport: membio.NewConn(conn)}
 }
 
 // Observe makes c note its events with o, and deliver them, each time in a goroutine
@@ -96,6 +100,11 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Read reads from the transport.
 func (c *Conn) Read(p []byte) (int, error) {
+	if s := c.session.Load(); s != nil && c.quiet.Load() && !s.gate.Closed() {
+		n, err := c.transport.Read(p)
+		c.observer.DeliverAside()
+		return n, err
+	}
 	if n, poisoned, err := c.readPoison(p); poisoned {
 		return n, err
 	}
@@ -121,6 +130,13 @@ func (c *Conn) noteServerHello(g *Gate, p []byte) {
 		c.serverHello = append(c.serverHello, p[:min(len(p), missing)]...)
 		g.noteInboundHello(c.serverHello)
 	}
+	c.settleLocked()
+}
+
+// settleLocked sets quiet to what is the case.
+func (c *Conn) settleLocked() {
+	s := c.session.Load()
+	c.quiet.Store(!c.poisoned && s != nil && (!s.gate.client || len(c.serverHello) == serverHelloPrefix))
 }
 
 func (c *Conn) sniffInbound(p []byte) {
@@ -128,6 +144,7 @@ func (c *Conn) sniffInbound(p []byte) {
 	defer c.sniffing.Unlock()
 	if _, _, found := c.sniffIn.sniff(p); found {
 		c.begin(newSession(c.sniffIn.random(), NewServerGate()))
+		c.settleLocked()
 	}
 }
 
@@ -146,9 +163,9 @@ func (c *Conn) begin(s *session) {
 // Write writes to the transport what of p is due, behind what was held. It
 // reports len(p) when everything was written or held.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.writing <- struct{}{}
+	c.writing.Lock()
 	defer func() {
-		<-c.writing
+		c.writing.Unlock()
 		c.observer.DeliverAside()
 	}()
 	if c.ending.Load() && !c.passesAlert(p) {
@@ -156,6 +173,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 
 	s := c.session.Load()
+	if s != nil && c.skip == 0 && s.gate.pass(p) {
+		n, err := c.transport.Write(p)
+		if err != nil {
+			c.keep(p[n:])
+		}
+		return n, err
+	}
 	if s != nil && s.gate.Closed() && len(p) > 0 && p[0] != recordApplicationData {
 		// Plaintext again (FTP's CCC), or the ClientHello of a new session.
 		if c.session.CompareAndSwap(s, nil) {
@@ -198,13 +222,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case len(due) == 1 && len(due[0]) == len(p):
 		// Not p: it may be a record sealed again, or one that began earlier.
 		n, err := c.transport.Write(due[0])
-		c.keep(due[0][n:], err)
+		if err != nil {
+			c.keep(due[0][n:])
+		}
 		return n, err
 	}
 	last := len(due) - 1
 	c.transport.Queue(due[:last]...)
 	if n, err := c.transport.Write(due[last]); err != nil {
-		c.keep(due[last][n:], err)
+		c.keep(due[last][n:])
 		return 0, err
 	}
 	return len(p), nil
@@ -213,19 +239,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 // keep keeps the rest of what Abort, or a deadline, has cut short: an alert of
 // Abort's comes at the end of a record. To crypto/tls the failure of a Write is
 // final, so nobody else has a use for it.
-func (c *Conn) keep(rest []byte, err error) {
-	if err != nil {
-		c.cut = append(c.cut, rest...)
-	}
-}
+func (c *Conn) keep(rest []byte) { c.cut = append(c.cut, rest...) }
 
 // FlushTickets sends what is held, without waiting for application data. It
 // waits for a Write in flight. After a timeout what is left goes out before
 // anything else.
 func (c *Conn) FlushTickets() error {
-	c.writing <- struct{}{}
+	c.writing.Lock()
 	defer func() {
-		<-c.writing
+		c.writing.Unlock()
 		c.observer.DeliverAside()
 	}()
 	return c.flushLocked()
@@ -304,9 +326,9 @@ func (c *Conn) beginEnding() bool {
 // CloseWrite sends what is held and shuts down the transport's sending side,
 // where it has one. It sends no close_notify; tls.Conn.CloseWrite does.
 func (c *Conn) CloseWrite() error {
-	c.writing <- struct{}{}
+	c.writing.Lock()
 	defer func() {
-		<-c.writing
+		c.writing.Unlock()
 		c.observer.DeliverAside()
 	}()
 	if err := c.flushLocked(); err != nil {

@@ -100,6 +100,7 @@ type Gate struct {
 	client   bool
 	observer *Observer    // set before the first call of another method
 	alerts   atomic.Int64 // see Alerts
+	over     atomic.Bool  // see Closed
 
 	// mu guards the rest. It nests inside every other lock, and nothing is
 	// called while it is held: crypto/tls writes its key log under a
@@ -133,6 +134,7 @@ type Gate struct {
 	afterFirst     *Epoch // the epoch that the first one begins; nil without one, or once wire is set
 	mixed          bool   // something else is held behind the first one
 
+	data   bool         // see SawDataLocked
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
@@ -148,6 +150,40 @@ func NewServerGate() *Gate { return &Gate{} }
 // NewClientGate returns a gate for what a TLS client writes.
 func NewClientGate() *Gate { return &Gate{client: true} }
 
+// Lock locks the gate for PassLocked and the other methods whose names end so: a
+// caller that queues what they return keeps its queue in their order by this lock,
+// and takes no other. Nothing is called, and no I/O done, while it is held.
+func (g *Gate) Lock() { g.mu.Lock() }
+
+// Unlock unlocks the gate.
+func (g *Gate) Unlock() { g.mu.Unlock() }
+
+// PassLocked reports whether p is a record of application data that is due as it
+// is, with nothing before it, and moves the gate past it. If not, nothing has
+// happened, and p is for FilterLocked: it is the steady state's short cut.
+func (g *Gate) PassLocked(p []byte) bool {
+	if g.phase != phaseStream || g.wire != nil || len(g.held) > 0 || len(g.frames.partial) > 0 {
+		return false
+	}
+	if len(p) == keyUpdateRecordLen || len(p) == alertRecordLen || !isSealedRecord(p) {
+		return false
+	}
+	g.inner.seq++
+	return true
+}
+
+// SawDataLocked reports whether the last record of FilterLocked's was opened, and
+// carried application data: then it is the application's Write that wrote it.
+func (g *Gate) SawDataLocked() bool { return g.data }
+
+// pass is PassLocked for a caller that has no other use for the lock.
+func (g *Gate) pass(p []byte) bool {
+	g.mu.Lock()
+	passed := g.PassLocked(p)
+	g.mu.Unlock()
+	return passed
+}
+
 // Filter takes the next bytes that the TLS stack wrote, appends to due what the
 // transport is due now, and returns it. Slices of due alias p or are the
 // caller's to keep. Everything of p is accepted: what is not due is held, or
@@ -155,6 +191,11 @@ func NewClientGate() *Gate { return &Gate{client: true} }
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.FilterLocked(due, p)
+}
+
+// FilterLocked is Filter for a caller that has locked the gate.
+func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
 	switch g.phase {
 	case phaseWiped:
 		return due, net.ErrClosed
@@ -242,7 +283,7 @@ const (
 
 // judge decides over one record and moves the gate's state past it.
 func (g *Gate) judge(record []byte) (action, error) {
-	g.update, g.cause = false, ReleaseData
+	g.update, g.data, g.cause = false, false, ReleaseData
 	switch g.phase {
 	case phaseHandshake:
 		switch record[0] {
@@ -309,12 +350,12 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.forceRelease()
 	}
 	if contentType == recordApplicationData {
-		g.phase = phaseStream
+		g.phase, g.data = phaseStream, true
 	}
 	if contentType == recordAlert {
 		g.cause = ReleaseAlert
 		if g.noteAlert(content) == alertCloseNotify {
-			g.phase = phaseClosed
+			g.close()
 		}
 	}
 	if g.wire == nil {
@@ -457,6 +498,11 @@ func (g *Gate) forget() {
 func (g *Gate) Release() [][]byte {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.ReleaseLocked()
+}
+
+// ReleaseLocked is Release for a caller that has locked the gate.
+func (g *Gate) ReleaseLocked() [][]byte {
 	g.cause = ReleaseFlush
 	if g.own != nil {
 		return g.releaseOwned()
@@ -476,6 +522,9 @@ func (g *Gate) Disable(why Deferral) {
 
 func (g *Gate) turnOff(why Deferral) {
 	g.phase, g.cause = phaseOff, ReleaseOff
+	if why == DeferralNotRecords {
+		g.over.Store(true)
+	}
 	g.setDeferral(why)
 	g.wipeCandidates()
 	g.wipeInbound()
@@ -484,10 +533,11 @@ func (g *Gate) turnOff(why Deferral) {
 // Closed reports whether the gate's TLS session is over, so that another may
 // begin: close_notify has passed, or something that is not TLS, or Wipe has
 // ended it.
-func (g *Gate) Closed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.phase == phaseClosed || g.phase == phaseWiped || g.stats.Deferral == DeferralNotRecords
+func (g *Gate) Closed() bool { return g.over.Load() }
+
+func (g *Gate) close() {
+	g.phase = phaseClosed
+	g.over.Store(true)
 }
 
 // noteAlert counts an alert and returns its description. One that cannot be read,
@@ -552,6 +602,7 @@ func (g *Gate) Wipe() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.phase = phaseWiped
+	g.over.Store(true)
 	g.wipeCandidates()
 	g.inner.Wipe()
 	g.wire.Wipe()

@@ -51,6 +51,12 @@ func checkHeader(header []byte) (int, error) {
 	return n, nil
 }
 
+// isSealedRecord reports whether p is one whole record that looks like application
+// data, as all of TLS 1.3 do once there are keys.
+func isSealedRecord(p []byte) bool {
+	return len(p) > sealedOverhead && p[0] == recordApplicationData && p[1] == 3 && recordHeaderLen+int(p[3])<<8+int(p[4]) == len(p)
+}
+
 // A framer cuts a byte stream into TLS records, in whatever chunks it arrives:
 // the same bytes give the same records. A record that lies whole in one chunk
 // is not copied.

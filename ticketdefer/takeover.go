@@ -17,7 +17,7 @@ import (
 //
 //	before   stack ─► Filter ─► held, due
 //	after    stack ─► Filter ─► nothing
-//	         SealData, EndSealed, OweKeyUpdate, Release, Abort ─► due
+//	         SealDataLocked, EndSealedLocked, OweKeyUpdate, Release, Abort ─► due
 //
 // The danger is a nonce that is used twice. The gate's own records begin at sequence
 // number zero, which the stack has used as well, for the ticket of a server. So
@@ -98,7 +98,7 @@ func (g *Gate) wipeInbound() {
 }
 
 // TakeOver ends the TLS stack's part in this direction: Filter discards what it writes
-// from now on, and SealData and EndSealed take its place. The handshake must be complete,
+// from now on, and SealDataLocked and EndSealedLocked take its place. The handshake must be complete,
 // KeepInbound must have been called before it, and the stack must have read none of
 // the peer's records of the application epoch. It returns an epoch that opens these. After an
 // error, which is ErrNoTakeOver or that of an unknown cipher suite, nothing has
@@ -182,12 +182,12 @@ func (e *Epoch) openMessages(records []byte) (messages []byte, err error) {
 	return messages, nil
 }
 
-// SealData appends to b the records that carry p, behind what is held. It returns how
+// SealDataLocked appends to b the records that carry p, behind what is held. It returns how
 // many bytes of p were sealed, and an error if not all were: ErrEnded after Abort and
-// EndSealed with close_notify, or the error of EndSealed.
-func (g *Gate) SealData(b *membio.Buffer, p []byte) (n int, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// EndSealedLocked with close_notify, or the error of that.
+//
+// The caller has locked the gate, and sends b in the order of its calls.
+func (g *Gate) SealDataLocked(b *membio.Buffer, p []byte) (n int, err error) {
 	s := g.own
 	if s.err != nil {
 		return 0, s.err
@@ -260,15 +260,15 @@ func (g *Gate) OweKeyUpdate() {
 	})
 }
 
-// EndSealed appends to b what is held, and an alert, behind which nothing is ever
-// sealed: SealData then returns err. If the direction has ended before, it does nothing.
+// EndSealedLocked appends to b what is held, and an alert, behind which nothing is ever
+// sealed: SealDataLocked then returns err. If the direction has ended before, it does nothing.
 //
 // What is held goes along with close_notify too, although it has cost nothing yet: a
 // client that waits for the server's end keeps the ticket, and to one that does not read
 // close_notify is unread data as well.
-func (g *Gate) EndSealed(b *membio.Buffer, description uint8, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+//
+// It is for callers as those of SealDataLocked.
+func (g *Gate) EndSealedLocked(b *membio.Buffer, description uint8, err error) {
 	if g.own.err != nil {
 		return
 	}

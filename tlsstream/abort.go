@@ -76,13 +76,13 @@ func (c *Conn) takeAll() bool {
 	c.writeDeadline.bound(0)
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	turns := []*callLock{&c.handshaking, &c.reading, &c.writing}
+	turns := []*membio.Turn{&c.handshaking, &c.reading, &c.writing}
 	for i, turn := range turns {
-		if turn.tryLock() || turn.lockOr(nil, patience.C) {
+		if turn.TryLock() || turn.LockOr(nil, patience.C) {
 			continue
 		}
 		for _, taken := range turns[:i] {
-			taken.unlock()
+			taken.Unlock()
 		}
 		return false
 	}
@@ -90,9 +90,9 @@ func (c *Conn) takeAll() bool {
 }
 
 func (c *Conn) giveAll() {
-	c.writing.unlock()
-	c.reading.unlock()
-	c.handshaking.unlock()
+	c.writing.Unlock()
+	c.reading.Unlock()
+	c.handshaking.Unlock()
 }
 
 // interruptTimeout is how long a call whose deadline has passed may take to come

@@ -56,10 +56,10 @@ func (c *Conn) sayGoodbye() error {
 	if !c.ready.Load() {
 		return nil
 	}
-	if !c.writing.tryLock() {
+	if !c.writing.TryLock() {
 		return nil // a Write is in progress; closing the transport ends it
 	}
-	defer c.writing.unlock()
+	defer c.writing.Unlock()
 	err := c.engine.CloseWrite()
 	if err == nil {
 		c.writeDeadline.bound(c.engine.options.closeTimeout())
@@ -94,8 +94,8 @@ func (c *Conn) awaitServer() {
 	c.readDeadline.bound(0) // brings a Read back
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	if c.reading.tryLock() || c.reading.lockOr(nil, patience.C) {
-		defer c.reading.unlock()
+	if c.reading.TryLock() || c.reading.LockOr(nil, patience.C) {
+		defer c.reading.Unlock()
 		// A reset is no error here: a server that has taken all, and does not
 		// wait for close_notify, resets the connection too.
 		_ = c.drainLocked(ticketdefer.DrainClose, c.discardLocked)

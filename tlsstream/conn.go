@@ -66,9 +66,9 @@ type Conn struct {
 	// Each of these is held for a whole call, transport I/O included. Order:
 	// handshaking, reading, writing. Close, and a writer whose transport has
 	// failed, take reading last, and wait for it a bounded time only.
-	handshaking callLock
-	reading     callLock
-	writing     callLock
+	handshaking membio.Turn
+	reading     membio.Turn
+	writing     membio.Turn
 
 	failed  bool        // the handshake failed, and its alert was sent or given up; guarded by handshaking
 	ready   atomic.Bool // the handshake is complete, and its last flight was sent
@@ -127,6 +127,7 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
 	e.wire.source = readerFunc(c.readTransport)
+	e.wire.socket = membio.SocketOf(conn)
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
 	return c
@@ -155,10 +156,10 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 		return nil
 	}
 	defer c.deliver()
-	if !c.handshaking.tryLock() && !c.handshaking.lockOr(ctx.Done(), nil) {
+	if !c.handshaking.TryLock() && !c.handshaking.LockOr(ctx.Done(), nil) {
 		return ctx.Err()
 	}
-	defer c.handshaking.unlock()
+	defer c.handshaking.Unlock()
 	defer func() {
 		if err != nil && c.aborted.Load() != nil {
 			err = c.closedError()
@@ -214,8 +215,8 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 // flush sends what is pending. The caller is a writer that does not hold
 // writing.
 func (c *Conn) flush() error {
-	c.writing.lock()
-	defer c.writing.unlock()
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	return c.flushLocked()
 }
 
@@ -236,10 +237,10 @@ func (c *Conn) sendAlert() {
 	if c.engine.Pending() == 0 {
 		return
 	}
-	if !c.writing.tryLock() {
+	if !c.writing.TryLock() {
 		return
 	}
-	defer c.writing.unlock()
+	defer c.writing.Unlock()
 	c.writeDeadline.bound(alertTimeout)
 	defer c.writeDeadline.unbound()
 	_ = c.flushLocked() // the error that caused the alert is the one to report
@@ -270,17 +271,17 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 
 // begin waits for a turn, unless the Conn is closed: Close and Abort hold turns for
 // as long as they drain.
-func (c *Conn) begin(turn *callLock) error {
+func (c *Conn) begin(turn *membio.Turn) error {
 	if c.closing.Load() {
 		return c.closedError()
 	}
-	turn.lock()
+	turn.Lock()
 	return nil
 }
 
 // finish gives a turn of begin's back, and tells the Trace what has happened in it.
-func (c *Conn) finish(turn *callLock) {
-	turn.unlock()
+func (c *Conn) finish(turn *membio.Turn) {
+	turn.Unlock()
 	c.deliver()
 }
 
@@ -356,7 +357,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.refusal(); err != nil {
 		return 0, err
 	}
-	n := 0
+	n, slice := 0, c.engine.wire.slice()
 	for {
 		if c.closing.Load() {
 			return n, c.closedError()
@@ -370,7 +371,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if c.writeDeadline.passed() {
 			return n, c.opError("write", os.ErrDeadlineExceeded)
 		}
-		k, err := c.engine.seal(p[n:])
+		end := min(len(p), n+slice)
+		k, err := c.engine.seal(p[n:end], len(p)-end)
 		n += k
 		if err != nil {
 			_ = c.flushLocked()

@@ -96,7 +96,7 @@ func (c *Conn) explain(err error) error {
 	}
 	if c.takeReading() {
 		c.lookForEndLocked()
-		c.reading.unlock()
+		c.reading.Unlock()
 	}
 	var alert *AlertError
 	if errors.As(c.Err(), &alert) && alert.Remote {
@@ -110,12 +110,12 @@ func (c *Conn) explain(err error) error {
 // takeReading takes reading, unless whoever reads finds the end of the stream, or does
 // not come back.
 func (c *Conn) takeReading() bool {
-	if c.reading.tryLock() {
+	if c.reading.TryLock() {
 		return true
 	}
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	return c.reading.lockOr(c.ending.done, patience.C)
+	return c.reading.LockOr(c.ending.done, patience.C)
 }
 
 // lookForEndLocked reads what has arrived, up to the end of the stream, and
@@ -191,8 +191,8 @@ func (c *Conn) CloseRead() error {
 }
 
 func (c *Conn) readForNobody() {
-	c.reading.lock()
-	defer c.reading.unlock()
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	c.readDeadline.overrule(0) // the user's is for Read, and for Close
 	buf := make([]byte, 512)   // data is not expected
 	for !c.closing.Load() {

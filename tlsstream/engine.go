@@ -6,17 +6,20 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
-// writeSlice is how many bytes are sealed before they are sent: four records of
-// full size, which is where fewer system calls stop paying, and what bounds the
-// memory of a writer whose peer does not read.
+// writeSlice is how many bytes are sealed before they are sent, where they are sent
+// from memory of this layer's: four records of full size, which is where fewer system
+// calls stop paying, and what bounds the memory of a writer whose peer does not read.
 const writeSlice = 64 << 10
+
+// recordSlice is the same where each record is offered to the kernel as it is sealed:
+// one record, so that a writer whose peer does not read holds no more than its rest.
+const recordSlice = 16 << 10
 
 // An Engine is a TLS connection without I/O, in the manner of a memory BIO:
 // crypto/tls between two buffers. What arrives from the peer goes in with Feed;
@@ -39,8 +42,8 @@ type Engine struct {
 	wire    transport
 	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
-	handshaking callLock // held while the handshake runs a step
-	failed      error    // the handshake's final error; guarded by handshaking
+	handshaking membio.Turn // held while the handshake runs a step
+	failed      error       // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
 
@@ -92,7 +95,7 @@ func (e *Engine) init(config *tls.Config) {
 	}
 	e.wire.gate = gate
 	gate.Observe(e.trace)
-	e.wire.due.buffer.Limit = -1 // Write, Handshake and the gate bound it
+	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
 	// A renegotiation is a handshake inside Read, where nothing can suspend
@@ -121,7 +124,7 @@ func (e *Engine) FeedEOF() { e.wire.fail(io.EOF) }
 // bytes. Records that are held are not due. It returns 0 and nil when nothing
 // is due now, and io.EOF when nothing will ever be, after Close.
 func (e *Engine) Take(p []byte) (int, error) {
-	n := e.wire.due.take(p)
+	n := e.wire.take(p)
 	if n == 0 && len(p) > 0 && e.closed.Load() {
 		return 0, io.EOF
 	}
@@ -133,7 +136,7 @@ func (e *Engine) Pending() int { return e.wire.due.pending() }
 
 // WriteTo makes one Write to w of all that is due; writev, if w is a
 // *net.TCPConn. What w did not take stays due. It implements io.WriterTo.
-func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.due.send(w) }
+func (e *Engine) WriteTo(w io.Writer) (int64, error) { return e.wire.send(w) }
 
 // Handshake runs the handshake as far as it can go. It returns nil when the
 // handshake is complete, ErrWantRead when the peer's next flight is needed, and
@@ -153,8 +156,8 @@ func (e *Engine) handshake(ctx context.Context) error {
 	if e.complete.Load() {
 		return nil
 	}
-	e.handshaking.lock()
-	defer e.handshaking.unlock()
+	e.handshaking.Lock()
+	defer e.handshaking.Unlock()
 	switch {
 	case e.complete.Load():
 		return nil
@@ -253,7 +256,7 @@ func (e *Engine) Write(p []byte) (int, error) {
 		if room <= 0 {
 			return n, ErrWantWrite
 		}
-		k, err := e.seal(p[n:min(n+room, len(p))])
+		k, err := e.seal(p[n:min(n+room, len(p))], 0)
 		n += k
 		if err != nil {
 			return n, err
@@ -262,9 +265,10 @@ func (e *Engine) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// seal seals the first writeSlice bytes of p.
-func (e *Engine) seal(p []byte) (int, error) {
-	n, err := e.sealRecords(p)
+// seal seals p, which is to leave behind what is due, and in front of more bytes of
+// the same Write.
+func (e *Engine) seal(p []byte, more int) (int, error) {
+	n, err := e.sealRecords(p, more)
 	switch {
 	case err == nil:
 	case e.writeClosed.Load():
@@ -321,11 +325,11 @@ func (e *Engine) stop() {
 	e.wire.Close()
 	// If a step is running, in a callback perhaps, it fails at its next Read, and
 	// its caller is there to see it.
-	if e.handshaking.tryLock() {
+	if e.handshaking.TryLock() {
 		if e.wire.turn.started {
 			<-e.wire.turn.finished
 		}
-		e.handshaking.unlock()
+		e.handshaking.Unlock()
 	}
 	e.wire.gate.Wipe()
 	if e.complete.Load() && e.own != nil {
@@ -360,64 +364,4 @@ func (e *Engine) Stats() Stats {
 		ReadAhead:  e.wire.buffered(),
 		OwnRecords: OwnRecords(e.ownState.Load()),
 	}
-}
-
-// A dueQueue holds the ciphertext that is due. It keeps everything and never blocks;
-// what fills it bounds it.
-type dueQueue struct {
-	// sending is what send or take has begun with. It belongs to the one caller
-	// of those.
-	sending membio.Buffer
-
-	size atomic.Int64 // bytes in sending and buffer
-
-	// mu also keeps the gate's decisions and the queue in the same order. It is
-	// taken after crypto/tls's own write lock and never held across I/O: an
-	// alert of Read's must find room.
-	mu     sync.Mutex
-	buffer membio.Buffer // guarded by mu
-	total  int64         // bytes ever queued; guarded by mu
-}
-
-// queueLocked copies bufs to the end of the queue.
-func (q *dueQueue) queueLocked(bufs ...[]byte) {
-	n := 0
-	for _, b := range bufs {
-		q.buffer.Write(b) // cannot fail: there is no limit
-		n += len(b)
-	}
-	q.total += int64(n)
-	q.size.Add(int64(n))
-}
-
-func (q *dueQueue) pending() int { return int(q.size.Load()) }
-
-// everQueued reports whether anything has been due so far.
-func (q *dueQueue) everQueued() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.total > 0
-}
-
-// begin moves what is due to sending.
-func (q *dueQueue) begin() {
-	q.mu.Lock()
-	q.sending.Append(&q.buffer)
-	q.mu.Unlock()
-}
-
-func (q *dueQueue) take(p []byte) int {
-	q.begin()
-	n, _ := q.sending.Read(p) // io.EOF means empty
-	q.size.Add(-int64(n))
-	return n
-}
-
-// send makes one write to w of all that is due, and drops what w took. One
-// goroutine may call it at a time.
-func (q *dueQueue) send(w io.Writer) (int64, error) {
-	q.begin()
-	n, err := q.sending.WriteTo(w)
-	q.size.Add(-n)
-	return n, err
 }

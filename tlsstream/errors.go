@@ -241,7 +241,7 @@ func (e *Engine) stage(head []byte) Stage {
 		return StageClientFlightSent
 	case e.client && heard:
 		return StageFlightReceived
-	case e.client && e.wire.due.everQueued():
+	case e.client && e.wire.everQueued():
 		return StageHelloSent
 	case e.wire.gate.HelloSent():
 		return StageFlightSent

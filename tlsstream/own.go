@@ -36,7 +36,7 @@ import (
 // TLS 1.2, a suite that ticketdefer does not know and FIPS 140-3 mode, in which sealing with
 // nonces of our own is not approved, stay with crypto/tls: Stats.OwnRecords says so.
 //
-// Locks: ownReader.mu, then dueQueue.mu, then the gate's. None but the first is held
+// Locks: ownReader.mu, then the gate's, which is the due queue's. None but the first is held
 // across transport I/O, and nothing that writes takes that one.
 
 // OwnRecords tells whether a stream's records are sealed and opened by this package
@@ -146,6 +146,7 @@ func (e *Engine) tryTakeOver(s *ownSetup, state tls.ConnectionState) OwnRecords 
 		return OwnRecordsSuite
 	}
 	s.under.taken.Store(true)
+	e.wire.owned = true
 	e.wire.turn.release()
 	e.own = &ownRecords{state: state}
 	r := &e.own.reader
@@ -167,11 +168,13 @@ func (e *Engine) readRecords(p []byte) (int, error) {
 	return e.own.reader.read(p)
 }
 
-func (e *Engine) sealRecords(p []byte) (int, error) {
+// sealRecords seals p, behind which more bytes of the same Write follow.
+func (e *Engine) sealRecords(p []byte, more int) (int, error) {
 	if e.own == nil {
-		return e.tls.Load().Write(p[:min(len(p), writeSlice)])
+		e.wire.toSeal = len(p) + more
+		return e.tls.Load().Write(p)
 	}
-	return e.wire.sealOwn(p)
+	return e.wire.sealOwn(p, more)
 }
 
 func (e *Engine) sealCloseNotify() error {
@@ -216,30 +219,40 @@ func (e *Engine) verifyHostname(host string) error {
 	return state.PeerCertificates[0].VerifyHostname(host)
 }
 
-// sealOwn seals the first bytes of p, about writeSlice of them.
-func (t *transport) sealOwn(p []byte) (int, error) {
-	if len(p) > writeSlice {
-		p = p[:ownSlice]
+// sealOwn seals p, and offers it to the kernel if nothing is due before it.
+func (t *transport) sealOwn(p []byte, more int) (int, error) {
+	t.gate.Lock()
+	if t.socket == nil || !t.socket.Gathers() || t.due.pending() > 0 {
+		defer t.gate.Unlock()
+		before := t.due.buffer.Len()
+		n, err := t.gate.SealDataLocked(&t.due.buffer, p)
+		t.due.addedLocked(before)
+		return n, err
 	}
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	before := t.due.buffer.Len()
-	n, err := t.gate.SealData(&t.due.buffer, p)
-	t.due.addedLocked(before)
+	n, err := t.gate.SealDataLocked(&t.due.sending, p)
+	t.due.total += int64(t.due.sending.Len())
+	t.gate.Unlock()
+	b := &t.due.sending
+	for b.Len() > 0 && t.due.broken == nil {
+		piece := b.Front()
+		k, writeErr := t.socket.TryWrite(piece, more > 0 || len(piece) < b.Len())
+		b.Discard(k)
+		t.due.broken = writeErr
+		if k < len(piece) {
+			break
+		}
+	}
+	t.due.size.Add(int64(b.Len()))
 	return n, err
 }
-
-// ownSlice is what fills the records of a slice: they are a little shorter than
-// crypto/tls's, and a small one more for each slice would be sent for nothing.
-const ownSlice = writeSlice / ticketdefer.MaxSealed * ticketdefer.MaxSealed
 
 // endSealed makes an alert due, behind which nothing is sealed: err says so to
 // whoever tries.
 func (t *transport) endSealed(a Alert, err error) {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
+	t.gate.Lock()
+	defer t.gate.Unlock()
 	before := t.due.buffer.Len()
-	t.gate.EndSealed(&t.due.buffer, uint8(a), err)
+	t.gate.EndSealedLocked(&t.due.buffer, uint8(a), err)
 	t.due.addedLocked(before)
 }
 

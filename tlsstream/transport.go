@@ -36,7 +36,16 @@ type transport struct {
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
 
-	filtered [][]byte // guarded by due.mu; empty between calls
+	filtered [][]byte // guarded by the gate's lock; empty between calls
+
+	// socket lets application data leave as it is sealed, from crypto/tls's own
+	// memory, if nothing is due before it. It is a write that never waits, so the
+	// lock of crypto/tls's under which it is made holds up nobody. Nil for an
+	// Engine, and over transports that are no sockets: there everything goes through
+	// the queue.
+	socket *membio.Socket
+	owned  bool // the records are sealed here, by sealOwn; set before the handshake is complete
+	toSeal int  // bytes that the application's Write has still to seal; its own
 
 	// unopened is how much of a record an ownReader has taken off in, or source.
 	unopened atomic.Int32
@@ -55,6 +64,10 @@ type transport struct {
 	want     []byte // where a suspended handshake would read to
 	filled   int    // bytes that fill has put there
 }
+
+// recordOverhead is what sealing adds to application data (RFC 8446 5.2): header,
+// content type, and the tag of any of its suites.
+const recordOverhead = 5 + 1 + 16
 
 // headLen is how many of the first bytes from the peer are kept until the
 // handshake is over, to tell what the peer speaks if it is not TLS.
@@ -222,9 +235,27 @@ func (t *transport) buffered() int {
 }
 
 func (t *transport) Write(p []byte) (int, error) {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	due, err := t.gate.Filter(t.filtered, p)
+	t.gate.Lock()
+	if t.gate.PassLocked(p) {
+		// Application data: this is the goroutine of the application's Write.
+		t.toSeal -= len(p) - recordOverhead
+		if t.writesNow() && t.due.pending() == 0 {
+			t.gate.Unlock()
+			n, err := t.socket.TryWrite(p, t.toSeal > 0)
+			if n < len(p) || err != nil {
+				t.due.putBack(p[n:], err)
+			}
+			return len(p), nil
+		}
+		t.due.queueLocked(p)
+		t.gate.Unlock()
+		return len(p), nil
+	}
+	defer t.gate.Unlock()
+	due, err := t.gate.FilterLocked(t.filtered, p)
+	if t.gate.SawDataLocked() {
+		t.toSeal -= len(p) - recordOverhead
+	}
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		// The stream is closed. A Read that is still at work may be answering
@@ -239,11 +270,29 @@ func (t *transport) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// writesNow reports whether a record of application data with nothing before it
+// leaves at once. If the system would send each by itself, only the last of a Write
+// does, and the others wait for it in the queue.
+func (t *transport) writesNow() bool {
+	return t.socket != nil && (t.toSeal == 0 || t.socket.Gathers())
+}
+
+// slice is how much of a Write is sealed at once.
+func (t *transport) slice() int {
+	switch {
+	case t.socket == nil || !t.socket.Gathers():
+		return writeSlice
+	case t.owned:
+		return ticketdefer.MaxSealed
+	}
+	return recordSlice
+}
+
 // abort makes a fatal alert due; see ticketdefer.Gate.Abort.
 func (t *transport) abort(description uint8, cipherSuite uint16, message []byte) error {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	due, err := t.gate.Abort(description, cipherSuite, message)
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	due, err := t.gate.AbortLocked(description, cipherSuite, message)
 	t.due.queueLocked(due...)
 	return err
 }
@@ -262,9 +311,9 @@ func (t *transport) poison() {
 
 // release makes everything held due.
 func (t *transport) release() {
-	t.due.mu.Lock()
-	defer t.due.mu.Unlock()
-	t.due.queueLocked(t.gate.Release()...)
+	t.gate.Lock()
+	defer t.gate.Unlock()
+	t.due.queueLocked(t.gate.ReleaseLocked()...)
 }
 
 // Close is called by crypto/tls when the context of a handshake ends, and by

@@ -3,6 +3,7 @@
 //	tlsstream torture              make stock crypto/tls lose uploads and deadlock, and this module not
 //	tlsstream torture list         name the scenarios, networks and stacks
 //	tlsstream torture replay ID    play one case again that torture has printed
+//	tlsstream bench                measure speed and memory against crypto/tls
 //	tlsstream proxy                put TLS in front of a TCP service, or of a client that has none
 //	tlsstream ftpd                 receive files over FTPS, whole or not at all
 //	tlsstream probe HOST:PORT      tell whether clients that only write are safe with a server
@@ -36,6 +37,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/deferredtls/deferredtls/torture/bench"
 )
 
 const (
@@ -44,6 +47,7 @@ const (
 )
 
 func main() {
+	bench.Endpoint()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second interrupt, while the first is being served, kills.
 	context.AfterFunc(ctx, stop)
@@ -64,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newTortureCommand(), newProxyCommand(), newFtpdCommand(), newProbeCommand(), newGetCommand(), newVersionCommand())
+	root.AddCommand(newTortureCommand(), newBenchCommand(), newProxyCommand(), newFtpdCommand(), newProbeCommand(), newGetCommand(), newVersionCommand())
 
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -14,9 +14,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/deferredtls/deferredtls/torture"
+	"github.com/deferredtls/deferredtls/torture/bench"
 )
 
 func TestMain(m *testing.M) {
+	bench.Endpoint()
 	testscript.Main(m, map[string]func(){"tlsstream": main})
 }
 

@@ -25,11 +25,12 @@ type progress struct {
 	started time.Time
 	shown   time.Time
 	last    torture.Progress
+	what    string // is counted
 }
 
 func newProgress(w io.Writer, soak time.Duration) *progress {
 	now := time.Now()
-	p := &progress{w: w, soak: soak, started: now, shown: now}
+	p := &progress{w: w, soak: soak, started: now, shown: now, what: "runs"}
 	p.bar = newBar(w, progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false))
 	return p
 }
@@ -78,7 +79,7 @@ func (p *progress) end() {
 func (p *progress) String() string {
 	seconds := int(time.Since(p.started).Seconds())
 	if p.soak > 0 {
-		return fmt.Sprintf("%d runs, %d of %d s", p.last.Done, seconds, int(p.soak.Seconds()))
+		return fmt.Sprintf("%d %s, %d of %d s", p.last.Done, p.what, seconds, int(p.soak.Seconds()))
 	}
-	return fmt.Sprintf("%d of %d runs, %d s", p.last.Done, p.last.Total, seconds)
+	return fmt.Sprintf("%d of %d %s, %d s", p.last.Done, p.last.Total, p.what, seconds)
 }

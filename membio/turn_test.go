@@ -1,4 +1,4 @@
-package tlsstream
+package membio
 
 import (
 	"sync"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-func TestCallLockExcludes(t *testing.T) {
+func TestTurnExcludes(t *testing.T) {
 	var (
-		l       callLock
+		l       Turn
 		counter int // the race detector sees it too
 		all     sync.WaitGroup
 	)
@@ -19,8 +19,8 @@ func TestCallLockExcludes(t *testing.T) {
 			for i := range rounds {
 				switch {
 				case g%4 == 0:
-					for !l.tryLock() {
-						if l.lockOr(nil, nil) {
+					for !l.TryLock() {
+						if l.LockOr(nil, nil) {
 							break
 						}
 					}
@@ -29,14 +29,14 @@ func TestCallLockExcludes(t *testing.T) {
 					if i%2 == 0 {
 						close(gone)
 					}
-					if !l.lockOr(gone, nil) {
-						l.lock()
+					if !l.LockOr(gone, nil) {
+						l.Lock()
 					}
 				default:
-					l.lock()
+					l.Lock()
 				}
 				counter++
-				l.unlock()
+				l.Unlock()
 			}
 		})
 	}
@@ -44,45 +44,45 @@ func TestCallLockExcludes(t *testing.T) {
 	if counter != goroutines*rounds {
 		t.Errorf("counted %d, want %d", counter, goroutines*rounds)
 	}
-	if !l.tryLock() {
+	if !l.TryLock() {
 		t.Error("the lock is not free in the end")
 	}
 }
 
 // Whoever waits first has it first, and one who has given up is passed over.
-func TestCallLockIsHandedOverInOrder(t *testing.T) {
+func TestTurnIsHandedOverInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l callLock
-		l.lock()
+		var l Turn
+		l.Lock()
 		order := make(chan int, 4)
 		for i := range 4 {
 			go func() {
 				if i == 1 {
 					patience := time.NewTimer(time.Minute)
-					if l.lockOr(nil, patience.C) {
+					if l.LockOr(nil, patience.C) {
 						t.Error("the second got the lock, though it had given up")
 					}
 					order <- -1
 					return
 				}
-				l.lock()
+				l.Lock()
 				order <- i
-				l.unlock()
+				l.Unlock()
 			}()
 			synctest.Wait()
 		}
-		if l.tryLock() {
+		if l.TryLock() {
 			t.Fatal("taken twice")
 		}
 		time.Sleep(2 * time.Minute)
-		l.unlock()
+		l.Unlock()
 		for _, want := range []int{-1, 0, 2, 3} {
 			if got := <-order; got != want {
 				t.Errorf("next was %d, want %d", got, want)
 			}
 		}
 		synctest.Wait()
-		if !l.tryLock() {
+		if !l.TryLock() {
 			t.Error("the lock is not free in the end")
 		}
 	})

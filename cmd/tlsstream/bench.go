@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/deferredtls/deferredtls/torture"
+	"github.com/deferredtls/deferredtls/torture/bench"
+)
+
+// exitStackFailed is the status if a stack failed in a scenario, so that there is no figure.
+const exitStackFailed = 2
+
+// benchFlags are the flags of the command as the user gave them.
+type benchFlags struct {
+	scenarios   []string
+	stacks      []string
+	sides       []string
+	connections []int
+	idle        int
+	rounds      int
+	slice       time.Duration
+	json        bool
+}
+
+func newBenchCommand() *cobra.Command {
+	var flags benchFlags
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "Measure speed and memory against crypto/tls",
+		Example: "  tlsstream bench\n  tlsstream bench --scenario bulk --stack tlsstream\n  tlsstream bench --scenario ping-pong-1B --rounds 100\n  tlsstream bench list",
+		Long:    benchHelp(),
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runBench(cmd, &flags) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios, or groups of them, separated by commas (default all)")
+	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to compare with stdlib, separated by commas (default all)")
+	f.StringSliceVar(&flags.sides, "side", nil, "which end is the stack's, the other is stdlib: both, client, server (default both)")
+	f.IntSliceVar(&flags.connections, "connections", nil, "connections at once in bulk, separated by commas (default 1,8)")
+	f.IntVar(&flags.idle, "idle-connections", bench.DefaultIdleConnections, "idle connections whose memory is measured")
+	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
+	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
+	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
+	cmd.AddCommand(newBenchListCommand())
+	return cmd
+}
+
+func runBench(cmd *cobra.Command, flags *benchFlags) error {
+	plan, err := flags.plan()
+	if err != nil {
+		return err
+	}
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	header := stdout
+	if flags.json {
+		header = stderr
+	}
+	fmt.Fprintf(header, "%v (%s %s/%s)\n\n", flags, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+
+	progress := newProgress(stderr, 0)
+	progress.what = "rounds"
+	plan.Progress = func(done, total int) { progress.update(torture.Progress{Done: done, Total: total}) }
+	report, err := bench.Run(cmd.Context(), plan)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	status := 0
+	switch {
+	case report.Interrupted:
+		fmt.Fprintf(stderr, "tlsstream: interrupted after %v\n", progress)
+		status = exitInterrupted
+	case report.Failed():
+		status = exitStackFailed
+	}
+	if flags.json {
+		err = encodeJSON(stdout, benchDocument{benchVersion, status, report})
+	} else {
+		err = report.WriteText(stdout)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the report: %w", err)
+	}
+	if status != 0 {
+		return exitStatus(status)
+	}
+	return nil
+}
+
+// String is the command with the knobs that decide what is measured.
+func (flags *benchFlags) String() string {
+	text := fmt.Sprintf("tlsstream bench --rounds %d --slice %v --idle-connections %d", flags.rounds, flags.slice, flags.idle)
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{{"scenario", flags.scenarios}, {"stack", flags.stacks}, {"side", flags.sides}} {
+		if list.names != nil {
+			text += " --" + list.flag + " " + strings.Join(list.names, ",")
+		}
+	}
+	if flags.connections != nil {
+		text += " --connections " + strings.Trim(strings.ReplaceAll(fmt.Sprint(flags.connections), " ", ","), "[]")
+	}
+	return text
+}
+
+func (flags *benchFlags) plan() (bench.Plan, error) {
+	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice}
+	switch {
+	case flags.rounds < 1:
+		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
+	case flags.slice < bench.ShortestSlice || flags.slice > bench.LongestSlice:
+		return plan, &usageError{fmt.Sprintf("--slice %v is out of range", flags.slice),
+			fmt.Sprintf("choose a time from %v to %v", bench.ShortestSlice, bench.LongestSlice)}
+	case flags.idle < 1:
+		return plan, &usageError{fmt.Sprintf("--idle-connections %d is less than one", flags.idle), "choose at least 1"}
+	}
+	for _, n := range flags.connections {
+		if n < 1 {
+			return plan, &usageError{fmt.Sprintf("--connections %d is less than one", n), "choose at least 1"}
+		}
+	}
+	var err error
+	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {
+		return plan, err
+	}
+	if flags.stacks == nil {
+		plan.Stacks = bench.Stacks()
+	} else if plan.Stacks, err = choose("stack", flags.stacks, benchStacks(), benchStackName); err != nil {
+		return plan, err
+	}
+	sides := []bench.Side{bench.Both, bench.ClientSide, bench.ServerSide}
+	if flags.sides != nil {
+		if plan.Sides, err = choose("side", flags.sides, sides, func(s bench.Side) string { return string(s) }); err != nil {
+			return plan, err
+		}
+	}
+	return plan, nil
+}
+
+// chooseScenarios picks scenarios by their names or their groups'.
+func chooseScenarios(wanted []string) ([]bench.Scenario, error) {
+	all := bench.Scenarios()
+	for _, w := range wanted {
+		if !slices.ContainsFunc(all, func(s bench.Scenario) bool { return w == s.Name || w == s.Group }) {
+			return nil, &usageError{
+				fmt.Sprintf("unknown scenario %q", w),
+				"choose from " + strings.Join(names(all, func(s bench.Scenario) string { return s.Name }), ", "),
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	return slices.DeleteFunc(all, func(s bench.Scenario) bool {
+		return !slices.Contains(wanted, s.Name) && !slices.Contains(wanted, s.Group)
+	}), nil
+}
+
+func newBenchListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Name the scenarios and stacks",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := &errWriter{w: cmd.OutOrStdout()}
+			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "SCENARIO\tGROUP\tWHAT HAPPENS")
+			for _, s := range bench.Scenarios() {
+				fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Group, s.About)
+			}
+			table.Flush()
+			fmt.Fprintln(table, "\nSTACK\tWHAT IT IS")
+			for _, s := range benchStacks() {
+				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
+			}
+			table.Flush()
+			return out.err
+		},
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// Programs read the document. It must have the fields that --help describes, and no others.
+func TestBenchDocumentIsAsDocumented(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	args := []string{"bench", "--json", "--rounds", "1", "--slice", "1ms", "--scenario", "handshake-full,idle-handshake",
+		"--idle-connections", "10", "--stack", "tlsstream"}
+	if status := run(t.Context(), args, &stdout, &stderr); status != 0 {
+		t.Fatalf("exit status %d\n%s", status, &stderr)
+	}
+	type ratio struct {
+		Median, Min, Max float64
+	}
+	type row struct {
+		Scenario    string `json:"scenario"`
+		Connections int    `json:"connections"`
+		Stack       string `json:"stack"`
+		Side        string `json:"side"`
+		Role        string `json:"role"`
+		Rounds      int    `json:"rounds"`
+		Error       string `json:"error"`
+		Ratio       ratio  `json:"ratio"`
+		Unit        string `json:"unit"`
+
+		Rate        float64            `json:"rate"`
+		ClientCPU   int64              `json:"client_cpu_ns"`
+		ServerCPU   int64              `json:"server_cpu_ns"`
+		Allocations map[string]float64 `json:"allocations"`
+		Memory      map[string]float64 `json:"memory"`
+	}
+	type document struct {
+		Version     int            `json:"version"`
+		ExitStatus  int            `json:"exit_status"`
+		Machine     map[string]any `json:"machine"`
+		Rounds      int            `json:"rounds"`
+		Slice       int64          `json:"slice_ns"`
+		Elapsed     int64          `json:"elapsed_ns"`
+		Interrupted bool           `json:"interrupted"`
+		Notes       []string       `json:"notes"`
+		Rows        []row          `json:"rows"`
+	}
+	var got document
+	decoder := json.NewDecoder(&stdout)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if decoder.More() {
+		t.Error("something follows the document")
+	}
+	measured := cmpopts.IgnoreFields(row{}, "Ratio", "Rate", "ClientCPU", "ServerCPU")
+	fields := cmp.Transformer("fields", func(m map[string]float64) []string { return slices.Sorted(maps.Keys(m)) })
+	counts := map[string]float64{"client": 1, "client_bytes": 1, "server": 1, "server_bytes": 1}
+	bytes := map[string]float64{"client_heap": 1, "client_stack": 1, "server_heap": 1, "server_stack": 1}
+	handshake := row{Scenario: "handshake-full", Connections: 1, Side: "both", Rounds: 1, Unit: "handshake", Allocations: counts}
+	idle := row{Scenario: "idle-handshake", Connections: 10, Side: "both", Rounds: 1, Unit: "connection", Memory: bytes}
+	of := func(r row, stack, role string) row {
+		r.Stack, r.Role = stack, role
+		return r
+	}
+	want := document{
+		Version: 1, Machine: got.Machine, Rounds: 1, Slice: 1_000_000, Elapsed: got.Elapsed, Notes: []string{},
+		Rows: []row{
+			of(handshake, "stdlib", "baseline"), of(handshake, "stdlib", "control"), of(handshake, "tlsstream", "variant"),
+			of(idle, "stdlib", "baseline"), of(idle, "stdlib", "control"), of(idle, "tlsstream", "variant"),
+		},
+	}
+	if diff := cmp.Diff(want, got, measured, fields); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for i, r := range got.Rows {
+		if (r.Ratio.Median > 0) == (r.Role == "baseline") {
+			t.Errorf("row %d: ratio %v", i, r.Ratio)
+		}
+	}
+	for _, name := range []string{"goos", "goarch", "go", "cpu", "cores", "load"} {
+		if _, ok := got.Machine[name]; !ok {
+			t.Errorf("machine has no %q", name)
+		}
+	}
+}

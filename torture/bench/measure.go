@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// A measurement is one scenario with one number of connections.
+type measurement struct {
+	plan     *Plan
+	scenario *Scenario
+	conns    int
+	stock    *pair
+	variants []*pair // the control among them
+}
+
+// rounds is how often progress is called.
+func (m *measurement) rounds() int {
+	if m.scenario.kind == idle {
+		return 1 + len(m.variants)
+	}
+	return m.plan.Rounds
+}
+
+// run measures until ctx is done. What there is then is in the pairs. An error means that nothing can be compared.
+func (m *measurement) run(ctx context.Context, progress func()) error {
+	if err := m.prepare(m.stock); err != nil {
+		return fmt.Errorf("%s: %w", m.stock.name, err)
+	}
+	for _, v := range m.variants {
+		if ctx.Err() != nil {
+			return nil
+		}
+		v.err = m.prepare(v)
+		if errors.Is(v.err, errSilent) {
+			return fmt.Errorf("%s: %w", v.name, v.err)
+		}
+	}
+	for round := range m.plan.Rounds {
+		if err := m.round(ctx, round); err != nil || ctx.Err() != nil {
+			return err
+		}
+		progress()
+	}
+	return nil
+}
+
+func (m *measurement) prepare(p *pair) error {
+	if err := p.open(m.scenario, m.conns); err != nil {
+		return err
+	}
+	return p.calibrate(m.scenario, m.conns, m.plan.Slice)
+}
+
+// round plays a slice of each variant between two of stock. The variants take turns in being first.
+func (m *measurement) round(ctx context.Context, round int) error {
+	before, err := m.slice(m.stock)
+	if err != nil {
+		return err
+	}
+	for i := range m.variants {
+		v := m.variants[(i+round)%len(m.variants)]
+		if v.err != nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		got, err := m.slice(v)
+		if errors.Is(err, errSilent) {
+			return err
+		}
+		if err != nil {
+			v.err = err
+			continue
+		}
+		after, err := m.slice(m.stock)
+		if err != nil {
+			return err
+		}
+		v.samples = append(v.samples, got)
+		v.ratios = append(v.ratios, got.rate()/((before.rate()+after.rate())/2))
+		m.stock.samples = append(m.stock.samples, before)
+		before = after
+	}
+	m.stock.samples = append(m.stock.samples, before)
+	return nil
+}
+
+func (m *measurement) slice(p *pair) (sample, error) {
+	s, err := p.slice(m.scenario, m.conns)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", p.name, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
+)
+
+const (
+	// DefaultRounds is how many rounds are enough for five blocks.
+	DefaultRounds = 25
+
+	// DefaultSlice is long enough that starting a slice costs nothing beside it, and short enough that the machine
+	// is the same in the slices on either side.
+	DefaultSlice = 30 * time.Millisecond
+
+	// Bounds of Plan.Slice. In less than the shortest a few messages are counted; the longest is far below the time
+	// after which an endpoint gives up.
+	ShortestSlice = time.Millisecond
+	LongestSlice  = 2 * time.Second
+
+	// Bounds of a plan, so that a slip does not run for days or take all of a machine.
+	mostRounds      = 10_000
+	mostConnections = 10_000
+)
+
+// A Plan says what to measure. The zero value of each field has a meaning.
+type Plan struct {
+	// Scenarios are what to measure. If nil, all.
+	Scenarios []Scenario
+
+	// Stacks are compared with [Stdlib]. If nil, those of [Stacks]. If Stdlib is among them it is measured as one
+	// more control.
+	Stacks []Stack
+
+	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both.
+	Sides []Side
+
+	// Connections are the numbers of connections at once that bulk is measured with. If nil, 1 and 8. All else has one.
+	Connections []int
+
+	// IdleConnections is how many connections the memory of idle ones is measured with. If zero,
+	// DefaultIdleConnections; fewer if the system does not let a process have as many files open: the report says so.
+	IdleConnections int
+
+	// Rounds of a measurement. If zero, DefaultRounds.
+	Rounds int
+
+	// Slice is about how long a slice lasts. If zero, DefaultSlice.
+	Slice time.Duration
+
+	// Progress is called after each round with how many have been played, and how many will be. To measure memory
+	// takes a round for each stack. If nil, nothing is.
+	Progress func(done, total int)
+}
+
+func (p *Plan) complete() error {
+	if p.Scenarios == nil {
+		p.Scenarios = Scenarios()
+	}
+	if p.Stacks == nil {
+		p.Stacks = Stacks()
+	}
+	if p.Sides == nil {
+		p.Sides = []Side{Both}
+	}
+	if p.Connections == nil {
+		p.Connections = []int{1, 8}
+	}
+	if p.Rounds == 0 {
+		p.Rounds = DefaultRounds
+	}
+	if p.IdleConnections == 0 {
+		p.IdleConnections = DefaultIdleConnections
+	}
+	if p.Slice == 0 {
+		p.Slice = DefaultSlice
+	}
+	if p.Progress == nil {
+		p.Progress = func(int, int) {}
+	}
+	switch {
+	case p.Rounds < 0 || p.Rounds > mostRounds:
+		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, mostRounds)
+	case p.Slice < ShortestSlice || p.Slice > LongestSlice:
+		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, ShortestSlice, LongestSlice)
+	case p.IdleConnections < 0 || p.IdleConnections > mostIdleConnections:
+		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, mostIdleConnections)
+	}
+	for _, n := range p.Connections {
+		if n < 1 || n > mostConnections {
+			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, mostConnections)
+		}
+	}
+	for _, s := range p.Sides {
+		if !slices.Contains([]Side{Both, ClientSide, ServerSide}, s) {
+			return fmt.Errorf("bench: Plan.Sides has %q, want %s, %s or %s", s, Both, ClientSide, ServerSide)
+		}
+	}
+	return nil
+}
+
+// Run measures. If ctx is done before the end, the report has what there is until then, and says so. A variant that
+// fails has a row that says how; an error means that there is no report.
+//
+// The endpoints are processes of this program: its main calls [Endpoint].
+func Run(ctx context.Context, plan Plan) (*Report, error) {
+	if err := plan.complete(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if _, _, _, err := tlstest.NewCA().WriteFiles(dir); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	report := newReport(&plan)
+	began := time.Now()
+	places := newPlaces(dir)
+	var skipped []string
+	plan.Stacks, skipped = places.build(plan.Stacks)
+	measurements := plan.measurements()
+	report.Notes = append(append(report.Notes, skipped...), fitFiles(measurements)...)
+	done, total := 0, 0
+	for _, m := range measurements {
+		total += m.rounds()
+	}
+	for _, m := range measurements {
+		if ctx.Err() != nil {
+			break
+		}
+		report.add(m, m.play(ctx, places, func() {
+			done++
+			plan.Progress(done, total)
+		}))
+	}
+	report.Interrupted = ctx.Err() != nil
+	report.Elapsed = time.Since(began)
+	return report, nil
+}
+
+func (m *measurement) play(ctx context.Context, places *places, progress func()) error {
+	if m.scenario.kind == idle {
+		return m.runIdle(ctx, places, progress)
+	}
+	// The processes are the measurement's own, so that it does not inherit another's heap.
+	return places.with(append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
+}
+
+// fitFiles raises the limit of open files for what the measurements need, and makes those smaller that do not fit.
+func fitFiles(measurements []*measurement) (notes []string) {
+	for _, m := range measurements {
+		lanes := 1
+		if m.scenario.kind != idle {
+			lanes += len(m.variants)
+		}
+		need := m.conns*lanes + spareFiles
+		if got := allowFiles(need); got < need {
+			conns := max(1, (got-spareFiles)/lanes)
+			notes = append(notes, fmt.Sprintf("%s has %d connections in place of %d: a process may have %d files open",
+				m.scenario.Name, conns, m.conns, got))
+			m.conns = conns
+		}
+	}
+	return notes
+}
+
+func (p *Plan) measurements() []*measurement {
+	var all []*measurement
+	for i := range p.Scenarios {
+		connections := []int{1}
+		switch {
+		case p.Scenarios[i].many:
+			connections = p.Connections
+		case p.Scenarios[i].kind == idle:
+			connections = []int{p.IdleConnections}
+		}
+		for _, conns := range connections {
+			stock, variants := p.pairs(p.Scenarios[i].kind)
+			all = append(all, &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants})
+		}
+	}
+	return all
+}
+
+// pairs returns the baseline, and the control with the variants that can play a kind.
+func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
+	id := 0
+	add := func(role Role, side Side, stack string) *pair {
+		base := Stdlib().Name
+		v := &pair{id: id, name: stack, role: role, side: side, clientStack: base, serverStack: base}
+		id++
+		if side != ServerSide {
+			v.clientStack = stack
+		}
+		if side != ClientSide {
+			v.serverStack = stack
+		}
+		return v
+	}
+	stock = add(Baseline, Both, Stdlib().Name)
+	variants = append(variants, add(Control, Both, Stdlib().Name))
+	for _, s := range p.Stacks {
+		if s.Name == Stdlib().Name {
+			variants = append(variants, add(Control, Both, s.Name))
+			continue
+		}
+		if !s.plays(k) {
+			continue
+		}
+		for _, side := range p.Sides {
+			variants = append(variants, add(Variant, side, s.Name))
+		}
+	}
+	return stock, variants
+}

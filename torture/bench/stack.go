@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"crypto/tls"
+	"net"
+	"slices"
+
+	"github.com/deferredtls/deferredtls/ticketdefer"
+	"github.com/deferredtls/deferredtls/tlsstream"
+)
+
+// A Conn is a TLS stream as its application sees it. *tls.Conn is one.
+type Conn interface {
+	net.Conn
+	Handshake() error
+	ConnectionState() tls.ConnectionState
+}
+
+// A Stack is a TLS implementation, given as two makers. Neither does any I/O.
+type Stack struct {
+	Name, About    string
+	Client, Server func(conn net.Conn, config *tls.Config) Conn
+
+	// build makes a program of its own in a folder and returns its command line, for a stack that is not of this
+	// program. It speaks what wire.go describes, and can play the given kinds.
+	build func(dir string) ([]string, error)
+	kinds []kind
+}
+
+// plays reports whether the stack can play a kind.
+func (s *Stack) plays(k kind) bool { return s.build == nil || slices.Contains(s.kinds, k) }
+
+// Stdlib returns stock crypto/tls, which everything is compared with.
+func Stdlib() Stack {
+	return Stack{
+		Name:   "stdlib",
+		About:  "crypto/tls alone: what the others are compared with",
+		Client: func(conn net.Conn, config *tls.Config) Conn { return tls.Client(conn, config) },
+		Server: func(conn net.Conn, config *tls.Config) Conn { return tls.Server(conn, config) },
+	}
+}
+
+// Stacks returns the stacks built in that are compared with [Stdlib].
+func Stacks() []Stack {
+	return []Stack{
+		stream("tlsstream", "tlsstream.Conn", tlsstream.Options{}),
+		listener(),
+		openssl(),
+	}
+}
+
+// stream is tlsstream.Conn with options.
+func stream(name, about string, options tlsstream.Options) Stack {
+	return Stack{
+		Name:   name,
+		About:  about,
+		Client: func(conn net.Conn, config *tls.Config) Conn { return options.Client(conn, config) },
+		Server: func(conn net.Conn, config *tls.Config) Conn { return options.Server(conn, config) },
+	}
+}
+
+// listener is a *tls.Conn over a transport that defers, made as tlsstream.Listener and tlsstream.Dialer make it.
+func listener() Stack {
+	return Stack{
+		Name:  "tlsstream-listener",
+		About: "*tls.Conn, as tlsstream.Listener accepts it and tlsstream.Dialer dials it",
+		Client: func(conn net.Conn, config *tls.Config) Conn {
+			deferred := ticketdefer.WrapConn(conn)
+			return tls.Client(deferred, ticketdefer.BindConfig(config, deferred))
+		},
+		Server: func(conn net.Conn, config *tls.Config) Conn {
+			accepted, err := tlsstream.NewListener(one{conn: conn}, config).Accept()
+			if err != nil {
+				panic(err) // only one could have failed
+			}
+			return accepted.(*tls.Conn)
+		},
+	}
+}
+
+// one is a listener that accepts a conn that is there already.
+type one struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l one) Accept() (net.Conn, error) { return l.conn, nil }
