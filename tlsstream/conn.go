@@ -128,6 +128,9 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	e.client, e.options, e.netConn = client, *o, conn
 	e.wire.source = readerFunc(c.readTransport)
 	e.wire.socket = membio.SocketOf(conn)
+	if e.wire.socket != nil {
+		e.wire.loanSource = c.readTransportTo
+	}
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
 	return c
@@ -255,6 +258,21 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	}
 	c.engine.trace.DeliverAside() // the transport may have nothing for a long time
 	n, err := c.transport.Read(p)
+	return c.settleRead(n, err)
+}
+
+// readTransportTo is readTransport into memory that is lent when there is something to
+// read: then a Read that waits holds none.
+func (c *Conn) readTransportTo(l membio.Lender) (int, error) {
+	if c.laterErr != nil {
+		return 0, c.laterErr
+	}
+	c.engine.trace.DeliverAside()
+	n, err := c.engine.wire.socket.ReadTo(l)
+	return c.settleRead(n, err)
+}
+
+func (c *Conn) settleRead(n int, err error) (int, error) {
 	switch {
 	case err == nil:
 	case isTimeout(err):

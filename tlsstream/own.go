@@ -4,8 +4,10 @@ import (
 	"crypto/fips140"
 	"crypto/tls"
 	"errors"
+	"io"
 	"sync/atomic"
 
+	"github.com/deferredtls/deferredtls/membio"
 	"github.com/deferredtls/deferredtls/ticketdefer"
 )
 
@@ -244,6 +246,22 @@ func (t *transport) sealOwn(p []byte, more int) (int, error) {
 	}
 	t.due.size.Add(int64(b.Len()))
 	return n, err
+}
+
+// readTo makes one Read into what l lends, when there is something to read if the transport
+// is a socket.
+func (t *transport) readTo(l membio.Lender) error {
+	if t.loanSource == nil || !t.direct.Load() {
+		n, err := t.Read(l.Lend())
+		l.TakeBack(n)
+		return err
+	}
+	_, err := t.loanSource(l)
+	if err == io.EOF {
+		t.fail(io.EOF)
+		return t.readTo(l) // which says how
+	}
+	return err
 }
 
 // endSealed makes an alert due, behind which nothing is sealed: err says so to

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -60,8 +61,8 @@ type ownReader struct {
 	err     error // the first that was final
 	epoch   *ticketdefer.Epoch
 	buffer  *rawBuffer // from the pool, or nil
-	raw     []byte     // ciphertext in buffer that has not been opened
-	small   []byte     // the same while there is no buffer: a piece of a record that does not come on
+	raw     []byte     // ciphertext that has not been opened; in buffer, if there is one
+	wanted  int        // how much of it fetch is waiting for
 	plain   []byte     // in buffer; application data that has been opened and not read
 	dirty   int        // so much of buffer may be plaintext: it was opened in place
 	message []byte     // the beginning of a handshake message
@@ -316,18 +317,9 @@ func (a wireAlert) Error() string { return "tls: " + Alert(a).String() }
 // fetch reads until there are n bytes of ciphertext. Its errors are those of crypto/tls's
 // readFromUntil.
 func (r *ownReader) fetch(n int) error {
-	if len(r.raw) >= n {
-		return nil
-	}
-	if r.buffer == nil {
-		r.buffer = rawBuffers.Get().(*rawBuffer)
-		r.raw, r.small = r.buffer[:copy(r.buffer[:], r.small)], nil
-	} else if cap(r.raw) < n {
-		r.raw = r.buffer[:copy(r.buffer[:], r.raw)]
-	}
 	for len(r.raw) < n {
-		k, err := r.wire.Read(r.raw[len(r.raw):cap(r.raw)])
-		r.raw = r.raw[:len(r.raw)+k]
+		r.wanted = n
+		err := r.wire.readTo(r)
 		if err == io.EOF {
 			return io.ErrUnexpectedEOF
 		}
@@ -338,24 +330,45 @@ func (r *ownReader) fetch(n int) error {
 	return nil
 }
 
+// Lend makes room behind raw. It is called when there is something to read, where the transport can
+// tell.
+func (r *ownReader) Lend() []byte {
+	if r.buffer == nil {
+		r.buffer = rawBuffers.Get().(*rawBuffer)
+		r.raw = r.buffer[:copy(r.buffer[:], r.raw)]
+	} else if cap(r.raw) < r.wanted {
+		r.raw = r.buffer[:copy(r.buffer[:], r.raw)]
+	}
+	return r.raw[len(r.raw):cap(r.raw)]
+}
+
+// TakeBack ends the loan.
+func (r *ownReader) TakeBack(n int) {
+	r.raw = r.raw[:len(r.raw)+n]
+	if n == 0 {
+		r.tidyLocked(true)
+	}
+}
+
 // tidyLocked gives the buffer back where it holds nothing, and, if the caller is going to wait
 // for its peer, where that is only the beginning of a record: a peer that sends a piece
 // and stops must not cost a buffer for each connection.
 func (r *ownReader) tidyLocked(waits bool) {
-	r.wire.unopened.Store(int32(len(r.raw) + len(r.small)))
-	const little = 1 << 10
+	r.wire.unopened.Store(int32(len(r.raw)))
+	const little = 4 << 10
+	var rest []byte
 	switch {
 	case r.buffer == nil || len(r.plain) > 0:
 		return
 	case len(r.raw) == 0:
 	case waits && len(r.raw) < little:
-		r.small = append([]byte(nil), r.raw...)
+		rest = slices.Clone(r.raw)
 	default:
 		return
 	}
 	clear(r.buffer[:r.dirty]) // another stream will have it
 	rawBuffers.Put(r.buffer)
-	r.buffer, r.raw, r.plain, r.dirty = nil, nil, nil, 0
+	r.buffer, r.raw, r.plain, r.dirty = nil, rest, nil, 0
 }
 
 // wipe ends the reader, at once or when the read in progress does.
@@ -371,6 +384,6 @@ func (r *ownReader) wipe() {
 	r.epoch.Wipe()
 	r.tickets.wipe()
 	clear(r.message)
-	r.plain, r.raw, r.small, r.message = nil, nil, nil, nil
+	r.plain, r.raw, r.message = nil, nil, nil
 	r.tidyLocked(false)
 }

@@ -36,6 +36,9 @@ type transport struct {
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
 
+	// loanSource is source for one that lends memory; nil over what is no socket.
+	loanSource func(membio.Lender) (int, error)
+
 	filtered [][]byte // guarded by the gate's lock; empty between calls
 
 	// socket lets application data leave as it is sealed, from crypto/tls's own

@@ -44,6 +44,7 @@ func Stdlib() Stack {
 func Stacks() []Stack {
 	return []Stack{
 		stream("tlsstream", "tlsstream.Conn", tlsstream.Options{}),
+		stream("tlsstream-own", "tlsstream.Conn with Options.OwnRecords", tlsstream.Options{OwnRecords: true}),
 		listener(),
 		openssl(),
 	}
