@@ -93,7 +93,13 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	n := min(len(p), b.Free())
 	for rest := p[:n]; len(rest) > 0; {
 		if b.tail == nil || b.tail.end == chunkBytes {
-			b.addChunk()
+			c := newChunk()
+			if b.tail == nil {
+				b.head = c
+			} else {
+				b.tail.next = c
+			}
+			b.tail = c
 		}
 		k := copy(b.tail.data[b.tail.end:], rest)
 		b.tail.end += k
@@ -104,17 +110,6 @@ func (b *Buffer) Write(p []byte) (int, error) {
 		return n, ErrFull
 	}
 	return n, nil
-}
-
-// addChunk puts an empty chunk at the end, for the caller to fill.
-func (b *Buffer) addChunk() {
-	c := newChunk()
-	if b.tail == nil {
-		b.head = c
-	} else {
-		b.tail.next = c
-	}
-	b.tail = c
 }
 
 // Read consumes up to len(p) bytes into p. It returns 0 and [io.EOF] if the

@@ -505,7 +505,7 @@ func (g *Gate) Release() [][]byte {
 func (g *Gate) ReleaseLocked() [][]byte {
 	g.cause = ReleaseFlush
 	if g.own != nil {
-		return g.releaseOwned()
+		return [][]byte{g.sealHeld(nil)}
 	}
 	return g.release(nil)
 }

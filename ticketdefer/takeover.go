@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-
-	"github.com/deferredtls/deferredtls/membio"
 )
 
 // Taking over.
@@ -34,10 +32,6 @@ import (
 // power of two below. ChaCha20-Poly1305 needs no limit, and a KeyUpdate every 256 GiB
 // costs it nothing.
 const updateAfter = 1 << 24
-
-// MaxSealed is how much application data goes into one record: as much as a chunk of
-// a membio.Buffer has room for, 38 bytes less than may.
-const MaxSealed = membio.MaxReserve - sealedOverhead
 
 // As crypto/tls, the first records of a connection are short, so that the peer can use
 // what has come in each TCP segment: maxPayloadSizeForWrite in crypto/tls/conn.go.
@@ -182,56 +176,53 @@ func (e *Epoch) openMessages(records []byte) (messages []byte, err error) {
 	return messages, nil
 }
 
-// SealDataLocked appends to b the records that carry p, behind what is held. It returns how
-// many bytes of p were sealed, and an error if not all were: ErrEnded after Abort and
-// EndSealedLocked with close_notify, or the error of that.
+// SealDataLocked appends to dst one record that carries the beginning of p, behind what
+// is held, and behind a KeyUpdate if the key is worn out. It returns the longer dst and how many
+// bytes of p were sealed. It allocates nothing if dst has room. The error is ErrEnded
+// after Abort, or that of EndSealedLocked; then nothing was sealed.
 //
-// The caller has locked the gate, and sends b in the order of its calls.
-func (g *Gate) SealDataLocked(b *membio.Buffer, p []byte) (n int, err error) {
+// The caller has locked the gate, and sends what it gets in the order of its calls.
+func (g *Gate) SealDataLocked(dst, p []byte) (records []byte, n int, err error) {
 	s := g.own
 	if s.err != nil {
-		return 0, s.err
+		return dst, 0, s.err
 	}
 	g.setDeferral(DeferralOn)
 	if g.heldRecords > 0 {
 		g.cause = ReleaseData
-		g.queueReleased(b)
+		dst = g.sealHeld(dst)
 	}
-	for n < len(p) && s.err == nil {
-		if g.inner.seq >= s.updateAfter {
-			b.Write(g.sealKeyUpdate())
-			continue
-		}
-		k := min(len(p)-n, s.nextPayload())
-		record := b.Reserve(sealedOverhead + k)
-		g.inner.Seal(record[:0], recordApplicationData, p[n:n+k])
-		b.Commit(len(record))
-		n += k
+	if g.inner.seq >= s.updateAfter {
+		dst = g.sealKeyUpdate(dst)
 	}
-	return n, s.err
+	if s.err != nil {
+		return dst, 0, s.err
+	}
+	n = min(len(p), s.nextPayload())
+	return g.inner.Seal(dst, recordApplicationData, p[:n]), n, nil
 }
 
 // nextPayload is how much application data goes into the next record.
 func (s *sealer) nextPayload() int {
 	if s.growing < 0 {
-		return MaxSealed
+		return maxPlaintext
 	}
 	s.growing++
-	k := min(s.growing*(segmentEstimate-sealedOverhead), MaxSealed)
+	k := min(s.growing*(segmentEstimate-sealedOverhead), maxPlaintext)
 	if s.sent += k; s.sent >= growingBytes {
 		s.growing = -1
 	}
 	return k
 }
 
-// sealKeyUpdate returns a KeyUpdate that requests none, and moves to the keys
+// sealKeyUpdate appends a KeyUpdate that requests none, and moves to the keys
 // behind it (RFC 8446 4.6.3).
-func (g *Gate) sealKeyUpdate() []byte {
-	record := g.inner.Seal(nil, recordHandshake, []byte{messageKeyUpdate, 0, 0, 1, 0})
+func (g *Gate) sealKeyUpdate(dst []byte) []byte {
+	dst = g.inner.Seal(dst, recordHandshake, []byte{messageKeyUpdate, 0, 0, 1, 0})
 	if err := g.inner.Update(); err != nil && g.own.err == nil {
 		g.own.err = err
 	}
-	return record
+	return dst
 }
 
 // OweKeyUpdate notes that the peer has asked for a KeyUpdate. One is sealed before the
@@ -260,7 +251,7 @@ func (g *Gate) OweKeyUpdate() {
 	})
 }
 
-// EndSealedLocked appends to b what is held, and an alert, behind which nothing is ever
+// EndSealedLocked returns what is held, and an alert, behind which nothing is ever
 // sealed: SealDataLocked then returns err. If the direction has ended before, it does nothing.
 //
 // What is held goes along with close_notify too, although it has cost nothing yet: a
@@ -268,22 +259,23 @@ func (g *Gate) OweKeyUpdate() {
 // close_notify is unread data as well.
 //
 // It is for callers as those of SealDataLocked.
-func (g *Gate) EndSealedLocked(b *membio.Buffer, description uint8, err error) {
+func (g *Gate) EndSealedLocked(description uint8, err error) (records []byte) {
 	if g.own.err != nil {
-		return
+		return nil
 	}
 	g.setDeferral(DeferralOn)
 	g.cause = ReleaseAlert
-	g.queueReleased(b)
+	records = g.sealHeld(nil)
 	const warning = 1
 	content := []byte{alertLevelFatal, description}
 	if description == alertCloseNotify {
 		content[0] = warning
 	}
-	b.Write(g.inner.Seal(nil, recordAlert, content))
+	records = g.inner.Seal(records, recordAlert, content)
 	g.noteAlert(content)
 	g.noteSaid()
 	g.own.err = err
+	return records
 }
 
 func (g *Gate) abortOwned(description uint8, message []byte) ([][]byte, error) {
@@ -292,44 +284,38 @@ func (g *Gate) abortOwned(description uint8, message []byte) ([][]byte, error) {
 	}
 	g.setDeferral(DeferralOn)
 	g.cause = ReleaseAlert
-	due := g.releaseOwned()
+	due := g.sealHeld(nil)
 	if message != nil {
-		due = append(due, g.inner.Seal(nil, recordHandshake, message))
+		due = g.inner.Seal(due, recordHandshake, message)
 	}
-	due = append(due, g.inner.Seal(nil, recordAlert, []byte{alertLevelFatal, description}))
+	due = g.inner.Seal(due, recordAlert, []byte{alertLevelFatal, description})
 	g.alerts.Add(1)
 	g.note(Event{Kind: EventAlert, Alert: description, Known: true})
 	g.own.err = ErrEnded
-	return due, nil
+	return [][]byte{due}, nil
 }
 
-func (g *Gate) queueReleased(b *membio.Buffer) {
-	for _, records := range g.releaseOwned() {
-		b.Write(records)
-	}
-}
-
-// releaseOwned seals everything held.
-func (g *Gate) releaseOwned() (due [][]byte) {
+// sealHeld appends everything held.
+func (g *Gate) sealHeld(dst []byte) []byte {
 	s := g.own
 	if g.heldRecords == 0 || s.err != nil {
-		return nil
+		return dst
 	}
 	g.stats.ReleasedRecords += int64(g.heldRecords)
 	g.stats.ReleasedBytes += int64(s.heldBytes)
 	g.note(Event{Kind: EventReleased, Records: g.heldRecords, Bytes: s.heldBytes, Cause: g.cause})
 	for rest := s.messages; len(rest) > 0; {
 		n := min(len(rest), maxPlaintext) // where the stack cut it, too
-		due = append(due, g.inner.Seal(nil, recordHandshake, rest[:n]))
+		dst = g.inner.Seal(dst, recordHandshake, rest[:n])
 		rest = rest[n:]
 	}
 	if s.owed {
-		due = append(due, g.sealKeyUpdate())
+		dst = g.sealKeyUpdate(dst)
 		g.noteKeyUpdate(KeyUpdateAnswered, 1)
 	}
 	s.forget()
 	g.heldRecords = 0
-	return due
+	return dst
 }
 
 func (s *sealer) forget() {

@@ -148,7 +148,6 @@ func (e *Engine) tryTakeOver(s *ownSetup, state tls.ConnectionState) OwnRecords 
 		return OwnRecordsSuite
 	}
 	s.under.taken.Store(true)
-	e.wire.owned = true
 	e.wire.turn.release()
 	e.own = &ownRecords{state: state}
 	r := &e.own.reader
@@ -221,31 +220,31 @@ func (e *Engine) verifyHostname(host string) error {
 	return state.PeerCertificates[0].VerifyHostname(host)
 }
 
-// sealOwn seals p, and offers it to the kernel if nothing is due before it.
-func (t *transport) sealOwn(p []byte, more int) (int, error) {
-	t.gate.Lock()
-	if t.socket == nil || !t.socket.Gathers() || t.due.pending() > 0 {
-		defer t.gate.Unlock()
-		before := t.due.buffer.Len()
-		n, err := t.gate.SealDataLocked(&t.due.buffer, p)
-		t.due.addedLocked(before)
-		return n, err
-	}
-	n, err := t.gate.SealDataLocked(&t.due.sending, p)
-	t.due.total += int64(t.due.sending.Len())
-	t.gate.Unlock()
-	b := &t.due.sending
-	for b.Len() > 0 && t.due.broken == nil {
-		piece := b.Front()
-		k, writeErr := t.socket.TryWrite(piece, more > 0 || len(piece) < b.Len())
-		b.Discard(k)
-		t.due.broken = writeErr
-		if k < len(piece) {
-			break
+// sealOwn seals p. Each record is offered to the kernel, if nothing is due before it; else it
+// waits with that.
+func (t *transport) sealOwn(p []byte, more int) (n int, err error) {
+	b := rawBuffers.Get().(*rawBuffer)
+	defer rawBuffers.Put(b)
+	for n < len(p) {
+		t.gate.Lock()
+		records, k, err := t.gate.SealDataLocked(b[:0], p[n:])
+		n += k
+		now := t.socket != nil && t.socket.Gathers() && t.due.pending() == 0
+		if !now {
+			t.due.queueLocked(records)
+		}
+		t.gate.Unlock()
+		if now && len(records) > 0 {
+			sent, writeErr := t.socket.TryWrite(records, more > 0 || n < len(p))
+			if sent < len(records) || writeErr != nil {
+				t.due.putBack(records[sent:], writeErr)
+			}
+		}
+		if err != nil {
+			return n, err
 		}
 	}
-	t.due.size.Add(int64(b.Len()))
-	return n, err
+	return n, nil
 }
 
 // readTo makes one Read into what l lends, when there is something to read if the transport
@@ -269,14 +268,5 @@ func (t *transport) readTo(l membio.Lender) error {
 func (t *transport) endSealed(a Alert, err error) {
 	t.gate.Lock()
 	defer t.gate.Unlock()
-	before := t.due.buffer.Len()
-	t.gate.EndSealedLocked(&t.due.buffer, uint8(a), err)
-	t.due.addedLocked(before)
-}
-
-// addedLocked counts what was put into buffer directly, when before bytes were in it.
-func (q *dueQueue) addedLocked(before int) {
-	n := int64(q.buffer.Len() - before)
-	q.total += n
-	q.size.Add(n)
+	t.due.queueLocked(t.gate.EndSealedLocked(uint8(a), err))
 }

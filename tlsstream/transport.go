@@ -47,8 +47,7 @@ type transport struct {
 	// Engine, and over transports that are no sockets: there everything goes through
 	// the queue.
 	socket *membio.Socket
-	owned  bool // the records are sealed here, by sealOwn; set before the handshake is complete
-	toSeal int  // bytes that the application's Write has still to seal; its own
+	toSeal int // bytes that the application's Write has still to seal; its own
 
 	// unopened is how much of a record an ownReader has taken off in, or source.
 	unopened atomic.Int32
@@ -282,13 +281,10 @@ func (t *transport) writesNow() bool {
 
 // slice is how much of a Write is sealed at once.
 func (t *transport) slice() int {
-	switch {
-	case t.socket == nil || !t.socket.Gathers():
-		return writeSlice
-	case t.owned:
-		return ticketdefer.MaxSealed
+	if t.socket != nil && t.socket.Gathers() {
+		return recordSlice
 	}
-	return recordSlice
+	return writeSlice
 }
 
 // abort makes a fatal alert due; see ticketdefer.Gate.Abort.
