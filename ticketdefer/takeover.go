@@ -251,21 +251,25 @@ func (g *Gate) OweKeyUpdate() {
 	})
 }
 
-// EndSealedLocked returns what is held, and an alert, behind which nothing is ever
-// sealed: SealDataLocked then returns err. If the direction has ended before, it does nothing.
+// EndSealedLocked returns what is held, message unless it is nil, and an alert, behind
+// which nothing is ever sealed: SealDataLocked then returns err. If the direction has
+// ended before, it returns nil.
 //
 // What is held goes along with close_notify too, although it has cost nothing yet: a
 // client that waits for the server's end keeps the ticket, and to one that does not read
 // close_notify is unread data as well.
 //
 // It is for callers as those of SealDataLocked.
-func (g *Gate) EndSealedLocked(description uint8, err error) (records []byte) {
+func (g *Gate) EndSealedLocked(description uint8, message []byte, err error) (records []byte) {
 	if g.own.err != nil {
 		return nil
 	}
 	g.setDeferral(DeferralOn)
 	g.cause = ReleaseAlert
 	records = g.sealHeld(nil)
+	if message != nil {
+		records = g.inner.Seal(records, recordHandshake, message)
+	}
 	const warning = 1
 	content := []byte{alertLevelFatal, description}
 	if description == alertCloseNotify {
@@ -282,17 +286,7 @@ func (g *Gate) abortOwned(description uint8, message []byte) ([][]byte, error) {
 	if g.own.err != nil {
 		return nil, ErrEnded
 	}
-	g.setDeferral(DeferralOn)
-	g.cause = ReleaseAlert
-	due := g.sealHeld(nil)
-	if message != nil {
-		due = g.inner.Seal(due, recordHandshake, message)
-	}
-	due = g.inner.Seal(due, recordAlert, []byte{alertLevelFatal, description})
-	g.alerts.Add(1)
-	g.note(Event{Kind: EventAlert, Alert: description, Known: true})
-	g.own.err = ErrEnded
-	return [][]byte{due}, nil
+	return [][]byte{g.EndSealedLocked(description, message, ErrEnded)}, nil
 }
 
 // sealHeld appends everything held.

@@ -17,8 +17,8 @@ import (
 // nettestOver runs the conformance test of package net over streams on the
 // transports that dial makes. crypto/tls fails three of its parts, for which a
 // timed-out Write must not be the end.
-func nettestOver(t *testing.T, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
-	o := tlsstream.Options{CloseTimeout: 100 * time.Millisecond} // stop's first Close may have no reader
+func nettestOver(t *testing.T, ownRecords, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
+	o := tlsstream.Options{CloseTimeout: 100 * time.Millisecond, OwnRecords: ownRecords} // stop's first Close may have no reader
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b, err := dial()
 		if err != nil {
@@ -53,8 +53,12 @@ func (c lastToClose) Close() error {
 	return err
 }
 
-func TestNettestOverTCP(t *testing.T) {
-	nettestOver(t, true, func() (client, server net.Conn, err error) {
+func TestNettestOverTCP(t *testing.T) { nettestOverTCP(t, false) }
+
+func TestNettestOwnRecordsOverTCP(t *testing.T) { nettestOverTCP(t, true) }
+
+func nettestOverTCP(t *testing.T, ownRecords bool) {
+	nettestOver(t, ownRecords, true, func() (client, server net.Conn, err error) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, nil, err
@@ -70,7 +74,11 @@ func TestNettestOverTCP(t *testing.T) {
 }
 
 // Over pipes with buffers of many sizes, down to none, cut into segments or not.
-func TestNettestOverPipe(t *testing.T) {
+func TestNettestOverPipe(t *testing.T) { nettestOverPipe(t, false) }
+
+func TestNettestOwnRecordsOverPipe(t *testing.T) { nettestOverPipe(t, true) }
+
+func nettestOverPipe(t *testing.T, ownRecords bool) {
 	side := func(buffer, segment int) membio.PipeSide {
 		return membio.PipeSide{SendBuffer: buffer, ReceiveBuffer: buffer, MaxSegment: segment}
 	}
@@ -83,7 +91,7 @@ func TestNettestOverPipe(t *testing.T) {
 	} {
 		name := fmt.Sprintf("a=%d,%d/b=%d,%d", o.A.SendBuffer, o.A.MaxSegment, o.B.SendBuffer, o.B.MaxSegment)
 		t.Run(name, func(t *testing.T) {
-			nettestOver(t, o.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
+			nettestOver(t, ownRecords, o.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
 				a, b := membio.Pipe(o)
 				return a, b, nil
 			})

@@ -268,5 +268,5 @@ func (t *transport) readTo(l membio.Lender) error {
 func (t *transport) endSealed(a Alert, err error) {
 	t.gate.Lock()
 	defer t.gate.Unlock()
-	t.due.queueLocked(t.gate.EndSealedLocked(uint8(a), err))
+	t.due.queueLocked(t.gate.EndSealedLocked(uint8(a), nil, err))
 }

@@ -5,8 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 
+	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 	"github.com/deferredtls/deferredtls/tlsstream"
 )
 
@@ -128,4 +130,46 @@ func ownIdleHeap(t *testing.T, o *tlsstream.Options, clientConfig, serverConfig 
 		e.Close()
 	}
 	return bytes / (2 * n)
+}
+
+// A Read that waits on a socket holds no buffer, not even where a part of a record has come.
+func TestOwnRecordsWaitWithoutABuffer(t *testing.T) {
+	const n, piece = 40, 500
+	clientConfig, serverConfig := testCA.ClientConfig(), testCA.ServerConfig()
+	cheap(clientConfig, serverConfig)
+	var log keyLog
+	clientConfig.KeyLogWriter = &log
+	var calls sync.WaitGroup
+	readAhead := func(c secureConn) int { s, _ := tlsstream.StatsOf(c); return s.ReadAhead }
+	bytes, _ := heapOf(func() func() {
+		var conns []secureConn
+		for range n {
+			x, y := tlstest.TCPPair(t)
+			client, server := ownStack.client(x, clientConfig), ownStack.server(y, serverConfig)
+			if err := handshakeBoth(client, server); err != nil {
+				t.Fatal(err)
+			}
+			record := log.epoch(t, "CLIENT", client.ConnectionState()).Seal(nil, typeData, make([]byte, 10_000))
+			if _, err := x.Write(record[:piece]); err != nil {
+				t.Fatal(err)
+			}
+			calls.Go(func() { server.Read(make([]byte, 1)) })
+			for readAhead(server) < piece {
+				runtime.Gosched()
+			}
+			conns = append(conns, client, server)
+		}
+		return func() {
+			for _, c := range conns {
+				c.NetConn().Close()
+				c.Close()
+			}
+			calls.Wait()
+		}
+	})
+	per := bytes / (2 * n)
+	t.Logf("%d bytes of heap for an endpoint, of which half are blocked in Read", per)
+	if per > 7<<10 { // it would be 9 KiB more with a buffer in each Read
+		t.Errorf("%d bytes of heap for an endpoint", per)
+	}
 }
