@@ -97,6 +97,9 @@ func (g *Gate) AbortLocked(description uint8, cipherSuite uint16, message []byte
 		if g.wire != nil {
 			e = g.wire
 		}
+		if e.wake() != nil {
+			return nil, ErrNoKeys
+		}
 		if message != nil {
 			alert = e.Seal(alert, recordHandshake, message)
 		}

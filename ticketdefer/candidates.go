@@ -17,10 +17,13 @@ func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bo
 	if record[0] != recordApplicationData {
 		return 0, nil, false
 	}
-	scratch := g.scratch(record)
-	for _, c := range g.candidates {
-		for _, e := range c.open() {
-			contentType, content, err := e.Open(scratch, record)
+	candidates := g.candidates
+	if g.awaitsWord {
+		candidates = nil
+	}
+	for _, c := range candidates {
+		for _, e := range c.open(g.suite) {
+			contentType, content, err := e.Open(g.scratch(), record)
 			if err != nil {
 				continue
 			}
@@ -45,12 +48,13 @@ func (g *Gate) openFirst(record []byte) (contentType byte, content []byte, ok bo
 	return 0, nil, false
 }
 
-// open returns the epochs that the candidate's secret may begin. The length of
-// a secret tells its hash, and only SHA-384 is used by just one suite.
-func (c *candidate) open() []*Epoch {
+// open returns the epochs that the candidate's secret may begin. suite is zero if it
+// is not known: the length of a secret tells its hash, and only SHA-384 is used by
+// just one suite.
+func (c *candidate) open(suite uint16) []*Epoch {
 	if c.epochs == nil {
 		for _, s := range suites {
-			if s.hash().Size() != len(c.secret) {
+			if s.hashLen != len(c.secret) || suite != 0 && s.id != suite {
 				continue
 			}
 			// Each epoch owns its secret. An error means that this
@@ -86,6 +90,42 @@ func (g *Gate) AddSecret(secret []byte) {
 	g.candidates = append(g.candidates, &candidate{secret: bytes.Clone(secret)})
 }
 
+// AwaitEstablished says that Established will be called before the TLS stack writes
+// the first record of the application epoch, as a client's never does earlier: no
+// record is tried until then. It is called before the handshake.
+func (g *Gate) AwaitEstablished() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.awaitsWord = g.client
+}
+
+// Established says that the handshake of TLS 1.3 is complete. It saves finding that
+// out by opening records: what the stack writes from now on is application data,
+// unless it has the length of a KeyUpdate or of an alert. The gate must be bound to
+// this connection, see [Gate.KeyLogWriter]: its secret is then no other's.
+func (g *Gate) Established(cipherSuite uint16) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.phase == phaseEpoch:
+		g.phase = phaseStream
+		g.inner.rest()
+		return
+	case g.phase != phaseHandshake || len(g.candidates) != 1 || len(g.frames.partial) > 0:
+		return
+	}
+	g.awaitsWord = false
+	for _, s := range suites {
+		if c := g.candidates[0]; s.id == cipherSuite && s.hashLen == len(c.secret) {
+			g.inner = restingEpoch(s, bytes.Clone(c.secret))
+			g.phase = phaseStream
+			g.setDeferral(DeferralOn)
+			g.wipeCandidates()
+			return
+		}
+	}
+}
+
 func (g *Gate) wipeCandidates() {
 	clear(g.handshakeSecret)
 	g.handshakeSecret = nil
@@ -109,8 +149,8 @@ func (g *Gate) noteHandshakeAlert(record []byte) {
 		return
 	}
 	c := candidate{secret: g.handshakeSecret}
-	for _, e := range c.open() {
-		if contentType, content, err := e.Open(g.small[:0], record); err == nil && contentType == recordAlert {
+	for _, e := range c.open(g.suite) {
+		if contentType, content, err := e.Open(g.scratch(), record); err == nil && contentType == recordAlert {
 			g.noteAlert(content)
 		}
 		e.Wipe()

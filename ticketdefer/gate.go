@@ -110,6 +110,7 @@ type Gate struct {
 	frames     framer
 	messages   messageScanner
 	candidates []*candidate
+	awaitsWord bool // see AwaitEstablished
 	trials     int
 	aborted    bool // see Abort
 	fatal      byte // description of the fatal alert that has passed; zero if none has
@@ -141,7 +142,7 @@ type Gate struct {
 	own    *sealer      // set in phaseOwned
 	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
-	small  [keyUpdateRecordLen]byte // content of short records
+	lent   *openBuffer // see scratch
 }
 
 // NewServerGate returns a gate for what a TLS server writes.
@@ -223,6 +224,7 @@ func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
 			break
 		}
 		act, err := g.judge(record)
+		g.giveBack(len(record))
 		if err != nil {
 			return due, err
 		}
@@ -316,7 +318,7 @@ func (g *Gate) judge(record []byte) (action, error) {
 			return actPass, nil
 		}
 	}
-	contentType, content, err := g.inner.Open(g.scratch(record), record)
+	contentType, content, err := g.inner.Open(g.scratch(), record)
 	if err != nil {
 		if g.wire != nil {
 			return actPass, errOutOfStep
@@ -350,6 +352,9 @@ func (g *Gate) judgeContent(record []byte, contentType byte, content []byte) (ac
 		g.forceRelease()
 	}
 	if contentType == recordApplicationData {
+		if g.phase == phaseEpoch {
+			g.inner.rest()
+		}
 		g.phase, g.data = phaseStream, true
 	}
 	if contentType == recordAlert {
@@ -440,13 +445,26 @@ func (g *Gate) collapse() {
 	g.wire, g.afterFirst = g.afterFirst, nil
 }
 
-// scratch returns where the content of record is opened to: memory that is
-// overwritten by the next call.
-func (g *Gate) scratch(record []byte) []byte {
-	if len(record) <= keyUpdateRecordLen {
-		return g.small[:0]
+// An openBuffer is what a record is opened into.
+type openBuffer [maxRecordLen]byte
+
+var openBuffers = sync.Pool{New: func() any { return new(openBuffer) }}
+
+// scratch returns where the content of record is opened to, until giveBack.
+func (g *Gate) scratch() []byte {
+	if g.lent == nil {
+		g.lent = openBuffers.Get().(*openBuffer)
 	}
-	return make([]byte, 0, len(record))
+	return g.lent[:0]
+}
+
+// giveBack ends the use of scratch, for content of at most n bytes.
+func (g *Gate) giveBack(n int) {
+	if g.lent != nil {
+		clear(g.lent[:n])
+		openBuffers.Put(g.lent)
+		g.lent = nil
+	}
 }
 
 func (g *Gate) hold(record []byte) {

@@ -39,8 +39,14 @@ func parseLogLine(line []byte) (l logLine, ok bool) {
 	random, secret, _ := bytes.Cut(rest, []byte{' '})
 	secret = bytes.TrimRight(secret, "\r\n")
 	switch string(label) {
-	case labelClientTraffic, labelServerTraffic, labelTLS12, labelClientHandshake:
-		l.label = string(label)
+	case labelClientTraffic:
+		l.label = labelClientTraffic // the constant: nothing is allocated
+	case labelServerTraffic:
+		l.label = labelServerTraffic
+	case labelTLS12:
+		l.label = labelTLS12
+	case labelClientHandshake:
+		l.label = labelClientHandshake
 	default:
 		return l, false
 	}
@@ -189,23 +195,36 @@ func (w *routingWriter) Write(line []byte) (int, error) {
 // KeyLogWriter is as the function KeyLogWriter, for a TLS configuration that
 // serves only the connection of this gate: no client_random is looked at, so
 // it works with Encrypted Client Hello.
-func (g *Gate) KeyLogWriter(next io.Writer) io.Writer {
-	return &boundWriter{func() *Gate { return g }, next}
+func (g *Gate) KeyLogWriter(next io.Writer) io.Writer { return &gateWriter{g, next} }
+
+type gateWriter struct {
+	gate *Gate
+	next io.Writer
 }
 
+func (w *gateWriter) Write(line []byte) (int, error) {
+	w.gate.takeLine(line)
+	return passOn(w.next, line)
+}
+
+// boundWriter is for a Conn, whose gate comes with its ClientHello.
 type boundWriter struct {
 	gate func() *Gate // may return nil
 	next io.Writer
 }
 
 func (w *boundWriter) Write(line []byte) (int, error) {
-	if l, ok := parseLogLine(line); ok {
-		if g := w.gate(); g != nil {
-			g.take(&l)
-		}
-		clear(l.secret[:])
+	if g := w.gate(); g != nil {
+		g.takeLine(line)
 	}
 	return passOn(w.next, line)
+}
+
+func (g *Gate) takeLine(line []byte) {
+	if l, ok := parseLogLine(line); ok {
+		g.take(&l)
+		clear(l.secret[:])
+	}
 }
 
 func passOn(next io.Writer, line []byte) (int, error) {

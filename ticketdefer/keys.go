@@ -3,13 +3,11 @@ package ticketdefer
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"hash"
 	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -18,16 +16,16 @@ import (
 // A suite is what record protection needs to know of a TLS 1.3 cipher suite
 // (RFC 8446 B.4).
 type suite struct {
-	id     uint16
-	keyLen int
-	hash   func() hash.Hash
-	aead   func(key []byte) (cipher.AEAD, error)
+	id      uint16
+	keyLen  int
+	hashLen int // of SHA-256, or else of SHA-384
+	aead    func(key []byte) (cipher.AEAD, error)
 }
 
 var suites = []*suite{
-	{tls.TLS_AES_128_GCM_SHA256, 16, sha256.New, newAESGCM},
-	{tls.TLS_AES_256_GCM_SHA384, 32, sha512.New384, newAESGCM},
-	{tls.TLS_CHACHA20_POLY1305_SHA256, chacha20poly1305.KeySize, sha256.New, chacha20poly1305.New},
+	{tls.TLS_AES_128_GCM_SHA256, 16, sha256.Size, newAESGCM},
+	{tls.TLS_AES_256_GCM_SHA384, 32, sha512.Size384, newAESGCM},
+	{tls.TLS_CHACHA20_POLY1305_SHA256, chacha20poly1305.KeySize, sha256.Size, chacha20poly1305.New},
 }
 
 func newAESGCM(key []byte) (cipher.AEAD, error) {
@@ -50,7 +48,7 @@ var errOpen = errors.New("ticketdefer: record does not open")
 type Epoch struct {
 	suite  *suite
 	secret []byte
-	aead   cipher.AEAD
+	aead   cipher.AEAD // nil while the epoch rests
 	iv     [12]byte
 	seq    uint64
 
@@ -63,7 +61,7 @@ type Epoch struct {
 func NewEpoch(cipherSuite uint16, secret []byte) (*Epoch, error) {
 	for _, s := range suites {
 		if s.id == cipherSuite {
-			if len(secret) != s.hash().Size() {
+			if len(secret) != s.hashLen {
 				return nil, fmt.Errorf("ticketdefer: traffic secret of %d bytes for %s", len(secret), tls.CipherSuiteName(cipherSuite))
 			}
 			return newEpoch(s, slices.Clone(secret))
@@ -74,34 +72,34 @@ func NewEpoch(cipherSuite uint16, secret []byte) (*Epoch, error) {
 
 // newEpoch owns secret from now on.
 func newEpoch(s *suite, secret []byte) (*Epoch, error) {
-	key, err := expandLabel(s, secret, "key", s.keyLen)
-	if err != nil {
+	e := restingEpoch(s, secret)
+	if err := e.wake(); err != nil {
 		return nil, err
 	}
-	defer clear(key)
-	iv, err := expandLabel(s, secret, "iv", len(Epoch{}.iv))
-	if err != nil {
-		return nil, err
-	}
-	aead, err := s.aead(key)
-	if err != nil {
-		// crypto/cipher refuses GCM with our nonces when GODEBUG=fips140=only.
-		return nil, err
-	}
-	e := &Epoch{suite: s, secret: secret, aead: aead}
-	copy(e.iv[:], iv)
 	return e, nil
 }
 
-// expandLabel is HKDF-Expand-Label with an empty context (RFC 8446 7.1).
-func expandLabel(s *suite, secret []byte, label string, length int) ([]byte, error) {
-	const prefix = "tls13 "
-	info := make([]byte, 0, 4+len(prefix)+len(label))
-	info = append(info, byte(length>>8), byte(length), byte(len(prefix)+len(label)))
-	info = append(info, prefix...)
-	info = append(info, label...)
-	info = append(info, 0)
-	return hkdf.Expand(s.hash, secret, string(info), length)
+// restingEpoch is newEpoch without the AEAD, which is most of an epoch's memory.
+func restingEpoch(s *suite, secret []byte) *Epoch {
+	e := &Epoch{suite: s, secret: secret}
+	s.expandLabel(e.iv[:], secret, "iv")
+	return e
+}
+
+// rest drops the AEAD until it is needed.
+func (e *Epoch) rest() { e.aead = nil }
+
+// wake makes the AEAD if there is none. It cannot fail a second time.
+func (e *Epoch) wake() (err error) {
+	if e.aead != nil {
+		return nil
+	}
+	var key [maxKeyLen]byte
+	defer clear(key[:])
+	e.suite.expandLabel(key[:e.suite.keyLen], e.secret, "key")
+	// crypto/cipher refuses GCM with our nonces when GODEBUG=fips140=only.
+	e.aead, err = e.suite.aead(key[:e.suite.keyLen])
+	return err
 }
 
 // Update moves to the next generation of keys, as after a KeyUpdate, and wipes
@@ -118,10 +116,8 @@ func (e *Epoch) Update() error {
 
 // next is the epoch that follows e; e stays as it is.
 func (e *Epoch) next() (*Epoch, error) {
-	secret, err := expandLabel(e.suite, e.secret, "traffic upd", len(e.secret))
-	if err != nil {
-		return nil, err
-	}
+	secret := make([]byte, len(e.secret))
+	e.suite.expandLabel(secret, e.secret, "traffic upd")
 	return newEpoch(e.suite, secret)
 }
 
@@ -152,6 +148,9 @@ func (e *Epoch) Open(dst, record []byte) (contentType byte, content []byte, err 
 	if len(record) < sealedOverhead || record[0] != recordApplicationData {
 		return 0, nil, errOpen
 	}
+	if e.wake() != nil {
+		return 0, nil, errOpen
+	}
 	plain, err := e.aead.Open(dst, e.nonce(), record[recordHeaderLen:], record[:recordHeaderLen])
 	if err != nil {
 		return 0, nil, errOpen
@@ -170,6 +169,7 @@ func (e *Epoch) Open(dst, record []byte) (contentType byte, content []byte, err 
 // Seal appends to dst one record that carries content, at most 16,384 bytes, as
 // the given inner content type, and advances the sequence number.
 func (e *Epoch) Seal(dst []byte, contentType byte, content []byte) []byte {
+	_ = e.wake() // who has an epoch that never woke asks first
 	n := len(content) + 1 + e.aead.Overhead()
 	header := len(dst)
 	dst = append(dst, recordApplicationData, 3, 3, byte(n>>8), byte(n))

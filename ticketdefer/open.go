@@ -10,7 +10,7 @@ import "math"
 //
 // It allocates nothing if dst has room for the record less 21 bytes.
 func (e *Epoch) OpenInner(dst, record []byte) ([]byte, error) {
-	if len(record) < recordHeaderLen || e.seq == math.MaxUint64 {
+	if len(record) < recordHeaderLen || e.seq == math.MaxUint64 || e.wake() != nil {
 		return nil, errOpen
 	}
 	inner, err := e.aead.Open(dst, e.nonce(), record[recordHeaderLen:], record[:recordHeaderLen])

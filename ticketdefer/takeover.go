@@ -135,7 +135,7 @@ func (g *Gate) unused(cipherSuite uint16) (e *Epoch, messages []byte) {
 			return nil, nil
 		}
 		c := g.candidates[0]
-		i := slices.IndexFunc(c.open(), func(e *Epoch) bool { return e.suite.id == cipherSuite })
+		i := slices.IndexFunc(c.open(cipherSuite), func(e *Epoch) bool { return e.suite.id == cipherSuite })
 		if i < 0 {
 			return nil, nil
 		}
@@ -144,7 +144,7 @@ func (g *Gate) unused(cipherSuite uint16) (e *Epoch, messages []byte) {
 		return e, nil
 	case phaseEpoch:
 		e = g.inner
-		if e.suite.id != cipherSuite || g.wire != nil || g.heldUpdates > 0 || e.seq != uint64(g.heldRecords) {
+		if e.wake() != nil || e.suite.id != cipherSuite || g.wire != nil || g.heldUpdates > 0 || e.seq != uint64(g.heldRecords) {
 			return nil, nil
 		}
 		e.seq = 0

@@ -9,7 +9,7 @@ import (
 )
 
 // inboundSecret is what KeepInbound has kept.
-func inboundSecret(s *suite) []byte { return bytes.Repeat([]byte{0xcc}, s.hash().Size()) }
+func inboundSecret(s *suite) []byte { return bytes.Repeat([]byte{0xcc}, s.hashLen) }
 
 // forEachTakeOver is forEachGate with gates that can be taken over.
 func forEachTakeOver(t *testing.T, f func(t *testing.T, s *stack, cipherSuite uint16)) {

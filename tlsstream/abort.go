@@ -45,7 +45,9 @@ func (c *Conn) AbortWithReason(a Alert, text string) error {
 	}
 	defer c.deliver()
 	c.aborted.Store(&AlertError{Alert: a, Reason: trimReason(text), Err: net.ErrClosed})
+	c.behind.wake()
 	err := c.abort(a, text)
+	c.behind.drop()
 	if closeErr := c.transport.Close(); err == nil {
 		err = closeErr
 	}
@@ -59,10 +61,13 @@ func (c *Conn) abort(a Alert, text string) error {
 		return errBusy
 	}
 	defer c.giveAll()
+	c.writeDeadline.bound(c.engine.options.closeTimeout())
+	if err := c.behind.sendRest(); err != nil {
+		return err
+	}
 	if err := c.engine.abort(a, text); err != nil {
 		return err
 	}
-	c.writeDeadline.bound(c.engine.options.closeTimeout())
 	if err := c.flushLocked(); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func (c *Conn) Close() error {
 	} else {
 		err = c.transport.Close()
 	}
+	c.behind.drop()
 	c.engine.stop()
 	c.end(net.ErrClosed)
 	if err == nil {
@@ -56,13 +57,16 @@ func (c *Conn) sayGoodbye() error {
 	if !c.ready.Load() {
 		return nil
 	}
+	within, err := c.behind.close(c.engine.options.closeTimeout())
+	if err != nil {
+		return err
+	}
 	if !c.writing.TryLock() {
 		return nil // a Write is in progress; closing the transport ends it
 	}
 	defer c.writing.Unlock()
-	err := c.engine.CloseWrite()
-	if err == nil {
-		c.writeDeadline.bound(c.engine.options.closeTimeout())
+	if err = c.engine.CloseWrite(); err == nil {
+		c.writeDeadline.bound(within)
 		err = c.flushLocked()
 	}
 	if err != nil {

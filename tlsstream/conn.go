@@ -45,6 +45,9 @@ import (
 // them. A Write of any length is sealed in slices of writeSlice bytes, each
 // sent before the next is sealed, so pending bytes are bounded by one slice.
 //
+// With Options.WriteBehind a goroutine does this for Write: see writebehind.go. What
+// it sends the application has written before, so it is still the application's turn.
+//
 // Deadlines of the handshake are no end either: the handshake is suspended
 // between flights, and the next call goes on with it.
 
@@ -95,6 +98,8 @@ type Conn struct {
 	readDeadline, writeDeadline deadline
 
 	finSent bool // guarded by writing
+
+	behind *behind // of Options.WriteBehind; nil without it
 }
 
 // Server returns the server's side of a TLS connection over conn. config is as
@@ -121,24 +126,25 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	}
 	c := &Conn{transport: conn}
 	c.engine.trace = o.Trace.observer(c)
-	c.ending.done = make(chan struct{})
-	c.readDeadline.set = conn.SetReadDeadline
-	c.writeDeadline.set = conn.SetWriteDeadline
+	c.readDeadline.on, c.readDeadline.set = conn, net.Conn.SetReadDeadline
+	c.writeDeadline.on, c.writeDeadline.set = conn, net.Conn.SetWriteDeadline
 	e := &c.engine
 	e.client, e.options, e.netConn = client, *o, conn
-	e.wire.source = readerFunc(c.readTransport)
+	e.wire.source = (*connTransport)(c)
 	e.wire.socket = membio.SocketOf(conn)
 	if e.wire.socket != nil {
 		e.wire.loanSource = c.readTransportTo
 	}
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
+	c.behind = newBehind(c, o.WriteBehind)
 	return c
 }
 
-type readerFunc func([]byte) (int, error)
+// A connTransport is a Conn as the source of its own transport's bytes.
+type connTransport Conn
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (t *connTransport) Read(p []byte) (int, error) { return (*Conn)(t).readTransport(p) }
 
 // Handshake runs the handshake, if it has not been run. Read and Write do so
 // too. After a timeout it may be called again, with later deadlines, and goes on
@@ -325,6 +331,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.ahead.Read(p)
 	}
 	n, err := c.readLocked(p)
+	if n > 0 {
+		c.behind.turnToSpeak()
+	}
 	if err != nil && (isTimeout(err) || isClosed(err)) { // perhaps because it was called back
 		switch {
 		case c.closing.Load():
@@ -363,9 +372,14 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 // else, with the next Write (which may be empty), FlushTickets, CloseWrite or
 // Close, and must not be written again. So a timeout is not final: set a later
 // deadline and go on with p[n:]. Other errors are final.
+//
+// With Options.WriteBehind it returns earlier, and promises less: see there.
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
+	}
+	if c.behind != nil {
+		return c.behind.write(p)
 	}
 	if err := c.begin(&c.writing); err != nil {
 		return 0, err
@@ -436,7 +450,8 @@ func copyBuffer(w io.Writer, r io.Reader) (int64, error) {
 
 // FlushTickets sends what is held now, without application data: the server's
 // NewSessionTicket, and answers to KeyUpdate. A peer that never reads can then
-// lose data as with stock crypto/tls: call it when the peer is known to read.
+// lose data as with stock crypto/tls: call it when the peer is known to read. It
+// does not wait for what Options.WriteBehind has gathered: see Flush.
 func (c *Conn) FlushTickets() error {
 	if err := c.Handshake(); err != nil {
 		return err
@@ -459,6 +474,9 @@ func (c *Conn) FlushTickets() error {
 func (c *Conn) CloseWrite() error {
 	if !c.ready.Load() {
 		return errEarlyCloseWrite
+	}
+	if err := c.behind.closeWrite(); err != nil {
+		return err
 	}
 	if err := c.begin(&c.writing); err != nil {
 		return err
@@ -509,7 +527,11 @@ func (c *Conn) NetConn() net.Conn { return c.transport }
 func (c *Conn) TLS() *tls.Conn { return c.engine.tls.Load() }
 
 // Stats returns the stream's counters.
-func (c *Conn) Stats() Stats { return c.engine.Stats() }
+func (c *Conn) Stats() Stats {
+	s := c.engine.Stats()
+	s.Gathered = c.behind.stats()
+	return s
+}
 
 // LocalAddr returns the transport's local address.
 func (c *Conn) LocalAddr() net.Addr { return c.transport.LocalAddr() }
@@ -530,6 +552,10 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // SetReadDeadline sets the deadline for Read, and for what a handshake reads.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.readDeadline.user(t) }
 
-// SetWriteDeadline sets the deadline for Write, FlushTickets, CloseWrite and
-// Close, and for what a handshake writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.user(t) }
+// SetWriteDeadline sets the deadline for Write, Flush, FlushTickets, CloseWrite and
+// Close, for what a handshake writes, and for what leaves behind the Writes of
+// Options.WriteBehind.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	defer c.behind.resume()
+	return c.writeDeadline.user(t)
+}

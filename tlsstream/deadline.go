@@ -1,6 +1,7 @@
 package tlsstream
 
 import (
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,8 @@ var processStart = time.Now()
 // A deadline is one of the transport's: the user's, or an earlier bound of this
 // package's own while it has something to send or to wait for by itself.
 type deadline struct {
-	set func(time.Time) error
+	set func(net.Conn, time.Time) error
+	on  net.Conn
 
 	due atomic.Int64 // chosen as time since processStart, at least 1; zero if there is none
 
@@ -71,5 +73,5 @@ func (d *deadline) applyLocked() error {
 	if d.alone || !d.limit.IsZero() && (t.IsZero() || d.limit.Before(t)) {
 		t = d.limit
 	}
-	return d.set(t)
+	return d.set(d.on, t)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/deferredtls/deferredtls/membio"
@@ -11,35 +12,52 @@ import (
 
 // An ending records how the peer's stream ended.
 type ending struct {
-	once sync.Once
-	err  error         // not changed once done is closed
-	done chan struct{} // closed when err is set
+	known atomic.Bool // err is set, and not changed any more
+
+	mu   sync.Mutex    // never held while anything is waited for
+	err  error         // guarded by mu until known
+	done chan struct{} // made when somebody asks, closed when err is set; guarded by mu
 }
 
 // end records the first end of the peer's stream.
 func (c *Conn) end(err error) {
 	e := &c.ending
-	e.once.Do(func() {
-		e.err = err
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known.Load() {
+		return
+	}
+	e.err = err
+	e.known.Store(true)
+	if e.done != nil {
 		close(e.done)
-	})
+	}
 }
 
 // Done returns a channel that is closed when the peer's stream has ended, or
 // Close was called. Somebody must be reading for that to be noticed: Read, or the
 // goroutine of [Conn.CloseRead].
-func (c *Conn) Done() <-chan struct{} { return c.ending.done }
+func (c *Conn) Done() <-chan struct{} {
+	e := &c.ending
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.done == nil {
+		e.done = make(chan struct{})
+		if e.known.Load() {
+			close(e.done)
+		}
+	}
+	return e.done
+}
 
 // Err returns nil until Done is closed, and then how the peer's stream ended:
 // io.EOF after close_notify, ErrTruncated, an *AlertError, net.ErrClosed after
 // Close, or an error of the transport.
 func (c *Conn) Err() error {
-	select {
-	case <-c.ending.done:
-		return c.ending.err
-	default:
+	if !c.ending.known.Load() {
 		return nil
 	}
+	return c.ending.err
 }
 
 // refusal is why a Write must not begin: the peer has sent a fatal alert, or,
@@ -115,7 +133,7 @@ func (c *Conn) takeReading() bool {
 	}
 	patience := time.NewTimer(interruptTimeout)
 	defer patience.Stop()
-	return c.reading.LockOr(c.ending.done, patience.C)
+	return c.reading.LockOr(c.Done(), patience.C)
 }
 
 // lookForEndLocked reads what has arrived, up to the end of the stream, and

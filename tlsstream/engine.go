@@ -95,6 +95,7 @@ func (e *Engine) init(config *tls.Config) {
 	}
 	e.wire.gate = gate
 	gate.Observe(e.trace)
+	gate.AwaitEstablished()
 	e.wire.due.buffer.Limit, e.wire.due.sending.Limit = -1, -1 // Write, Handshake and the gate bound it
 	e.wire.turn.init()
 	bound := ticketdefer.BindConfig(config, gate)
@@ -177,7 +178,11 @@ func (e *Engine) handshake(ctx context.Context) error {
 		}
 	}()
 	alerts := e.wire.gate.Alerts()
-	ended, err := e.wire.turn.step(func() error { return e.tls.Load().HandshakeContext(ctx) })
+	var first func() error
+	if !e.wire.turn.started {
+		first = func() error { return e.tls.Load().HandshakeContext(ctx) }
+	}
+	ended, err := e.wire.turn.step(first)
 	returned = true
 	if err != nil {
 		e.noteLocalAlert(err, alerts)
@@ -190,11 +195,14 @@ func (e *Engine) handshake(ctx context.Context) error {
 		return e.failed
 	}
 	state := e.tls.Load().ConnectionState()
+	e.takeOver(state)
 	if state.Version < tls.VersionTLS13 {
 		// A resumed handshake of TLS 1.2 logs no secret that would tell.
 		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
+	} else {
+		e.wire.gate.Established(state.CipherSuite)
 	}
-	e.takeOver(state)
+	e.wire.turn.release()
 	e.wire.start()
 	e.complete.Store(true)
 	if e.closed.Load() { // meanwhile, when there was nothing to say goodbye to
@@ -350,6 +358,7 @@ func (e *Engine) ConnectionState() tls.ConnectionState {
 type Stats struct {
 	ticketdefer.Stats
 
+	Gathered  int // bytes of plaintext that Write has taken and that are not sealed so far; see Options.WriteBehind
 	Pending   int // bytes of ciphertext that are due and that the transport has not taken
 	ReadAhead int // bytes of ciphertext that have arrived and that nobody has read
 

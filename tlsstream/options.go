@@ -66,6 +66,38 @@ type Options struct {
 	// truncation is an error.
 	AllowTruncation bool
 
+	// WriteBehind makes Write of a Conn return when its bytes are in memory, where a
+	// goroutine that exists while there is something to send takes them from. Small
+	// writes are gathered into full records before they are sealed, and several
+	// records leave in one system call. Nothing waits for more to come: the first Write
+	// of a quiet stream leaves at once.
+	//
+	// It is how many bytes are gathered at most, of plaintext. Up to 64 KiB more are
+	// sealed and on their way, as without it. A Write waits while there is no room,
+	// and a longer one goes in pieces. Memory is used in pieces of 16 KiB, and none
+	// when all is sent. 256 KiB serve well.
+	//
+	// Write promises less then: nil says that the bytes are in memory, and not that the
+	// transport has taken them. An error of the transport is returned by the next
+	// Write, Flush, CloseWrite or Close, and by those after it. Flush, CloseWrite and
+	// Close wait for everything that was written before, so one of them must be called,
+	// and its error looked at. A Close that could not send everything in its time says
+	// how many bytes are lost, and sends no close_notify, so that the peer does not
+	// take what it has for all; so does a Close that breaks a Write which waits for
+	// room. Abort sends what was written in front of its alert, as without it.
+	//
+	// The write deadline is that of calls that wait, and of the goroutine. When it
+	// passes nothing is lost: what was written stays, and goes on when a later one is
+	// set, or with the next Write or Flush before a later one. n of a Write that timed
+	// out counts the bytes that are in memory: go on with p[n:].
+	//
+	// An Engine takes no notice of it, since its Write never waits, and neither does
+	// the *tls.Conn of Listener.Accept and Dialer.DialContext.
+	//
+	// If zero, Write returns when the transport has taken everything. Negative values
+	// are an error, or a panic in functions that return none.
+	WriteBehind int
+
 	// OwnRecords makes this package seal and open the application's records itself,
 	// once crypto/tls has completed the handshake. It is for very many connections that
 	// are idle most of the time: an idle Engine then keeps less than 4 KiB, where crypto/tls
@@ -91,6 +123,9 @@ type Options struct {
 func (o *Options) check() error {
 	if o.CloseTimeout < 0 {
 		return fmt.Errorf("tlsstream: Options.CloseTimeout is negative: %v (zero means %v)", o.CloseTimeout, defaultCloseTimeout)
+	}
+	if o.WriteBehind < 0 {
+		return fmt.Errorf("tlsstream: Options.WriteBehind is negative: %d (zero means off)", o.WriteBehind)
 	}
 	return nil
 }

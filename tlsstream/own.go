@@ -148,7 +148,6 @@ func (e *Engine) tryTakeOver(s *ownSetup, state tls.ConnectionState) OwnRecords 
 		return OwnRecordsSuite
 	}
 	s.under.taken.Store(true)
-	e.wire.turn.release()
 	e.own = &ownRecords{state: state}
 	r := &e.own.reader
 	r.wire, r.client, r.epoch = &e.wire, e.client, inbound

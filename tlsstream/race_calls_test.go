@@ -42,6 +42,7 @@ const (
 	raceData      raceVerdict = "data"          // the peer sent data after CloseRead
 	raceEnded     raceVerdict = "ended already" // Abort after CloseWrite
 	raceEarly     raceVerdict = "too early"     // CloseWrite before the handshake is complete
+	raceBroken    raceVerdict = "broke a Write" // Close, with WriteBehind, when a Write waited for room
 	raceUnknown   raceVerdict = "UNDOCUMENTED"
 )
 
@@ -73,6 +74,8 @@ func (r *raceRound) judge(err error) raceVerdict {
 		return raceData
 	case strings.Contains(err.Error(), "before the handshake"):
 		return raceEarly
+	case strings.Contains(err.Error(), "a Write was in progress"):
+		return raceBroken
 	}
 	return raceUnknown
 }
@@ -95,6 +98,8 @@ var raceCalls = []raceCall{
 		_, err := r.conn.Write(make([]byte, random.IntN(1<<random.IntN(21))))
 		return err
 	}, []raceVerdict{raceTimeout, raceClosed, raceEOF, raceTruncated, raceAlert, raceReset, raceData}},
+	{"Flush", func(r *raceRound, _ *rand.Rand) error { return r.conn.Flush() },
+		[]raceVerdict{raceTimeout, raceClosed, raceEOF, raceTruncated, raceAlert, raceReset, raceData}},
 	{"SetDeadline", func(r *raceRound, random *rand.Rand) error {
 		return r.conn.SetDeadline(r.someDeadline(random))
 	}, []raceVerdict{raceClosed}},
@@ -113,7 +118,7 @@ var raceCalls = []raceCall{
 	{"Abort", func(r *raceRound, _ *rand.Rand) error { return r.conn.Abort(raceAlertSent) },
 		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceReset, raceEnded}},
 	{"Close", func(r *raceRound, _ *rand.Rand) error { return r.close() },
-		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceAlert, raceReset, raceData}},
+		[]raceVerdict{raceTimeout, raceLate, raceClosed, raceAlert, raceReset, raceData, raceBroken}},
 }
 
 // raceAlertSent is the one alert that either side sends. Any other means that a
@@ -209,6 +214,9 @@ func (r *raceRound) run(t *testing.T, ours, theirs net.Conn) {
 	o := &tlsstream.Options{CloseTimeout: raceTimeouts, DrainTimeout: raceTimeouts, DropAfterCloseRead: random.IntN(2) == 0}
 	if random.IntN(4) == 0 {
 		o.DrainTimeout = -1
+	}
+	if random.IntN(2) == 0 {
+		o.WriteBehind = 1 + random.IntN(1<<random.IntN(20))
 	}
 	clientConfig, serverConfig := endConfigs()
 	peerConfig := clientConfig

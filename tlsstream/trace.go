@@ -29,9 +29,10 @@ import (
 // On a *Conn and an Engine events are told before the call that caused them returns,
 // by that call or by a goroutine that is telling earlier ones: keep the functions
 // short. While a Conn waits for its transport in Read, or drains, a goroutine of their
-// own tells them. So it is with all events of a *tls.Conn, since crypto/tls holds
-// locks of its own; they may come after the call has returned. What waits because
-// a function does not return is bounded: see Lost.
+// own tells them, as it does for what Options.WriteBehind sends. So it is with all
+// events of a *tls.Conn, since crypto/tls holds locks of its own; they may come after
+// the call has returned. What waits because a function does not return is bounded: see
+// Lost.
 //
 // An event says what this side has decided. Bytes that are released, and alerts that are
 // sent, are due from then on; the transport may still fail to take them.

@@ -33,7 +33,7 @@ func TestTraceTellsOfAbort(t *testing.T) {
 			serverLog.expect(t, "the server", tracedOn, tracedHeld, "released 1: alert", "sent internal_error",
 				"drain abort, 2s", "drain ended: peer ended")
 			if name == "Conn" {
-				clientLog.expect(t, "the client", "received internal_error")
+				clientLog.expect(t, "the client", tracedOn, "received internal_error")
 			}
 		})
 	}
@@ -62,7 +62,7 @@ func TestTraceTellsOfRefusal(t *testing.T) {
 		t.Error("the server has accepted a client without a certificate")
 	}
 	client.Close()
-	clientLog.expect(t, "the client", "received certificate_required", tracedOn, "sent close_notify")
+	clientLog.expect(t, "the client", tracedOn, "received certificate_required", "sent close_notify")
 	serverLog.expect(t, "the server", tracedOn, "sent certificate_required", "drain refusal, 2s", "drain ended: peer ended")
 }
 

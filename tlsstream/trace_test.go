@@ -21,7 +21,7 @@ const (
 
 // traceTable has all that is told of one upload and one download. The deferral is
 // found to be on with the first record of the application epoch, which is the ticket on
-// a server.
+// a server; or else, where this package runs the handshake, when that is complete.
 var traceTable = []struct {
 	name           string
 	pair           tracedPair
@@ -35,7 +35,7 @@ var traceTable = []struct {
 	},
 	{
 		name: "Conn/download", pair: tracedStreams,
-		client: []string{tracedPeer, tracedOn, tracedClose},
+		client: []string{tracedOn, tracedPeer, tracedClose},
 		server: []string{tracedOn, tracedHeld, "released 1: data", tracedClose},
 	},
 	{

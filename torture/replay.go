@@ -38,7 +38,7 @@ func (t told) exported() Told {
 
 // Replay plays a case with the scenarios, networks and stacks built in.
 func Replay(ctx context.Context, c Case) (*Played, error) {
-	return Plan{Stacks: append(Stacks(), Named()...)}.Replay(ctx, c)
+	return Plan{Stacks: append(Stacks(), NamedStacks()...)}.Replay(ctx, c)
 }
 
 // Replay plays exactly one case with the scenarios, networks and stacks of the plan, whose other fields do not matter.

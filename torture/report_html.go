@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/deferredtls/deferredtls/torture/internal/look"
 )
 
 //go:embed report_html
@@ -121,7 +123,7 @@ func (r *Report) page() *htmlPage {
 		Report:     r,
 		GoVersion:  fmt.Sprintf("%s %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH),
 		Command:    r.command(nil),
-		Style:      template.CSS(style),
+		Style:      template.CSS(look.Style + string(style)),
 		Script:     template.JS(script),
 		ScriptHash: template.HTMLAttr(base64.StdEncoding.EncodeToString(hash[:])),
 	}

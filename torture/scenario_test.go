@@ -33,7 +33,7 @@ func TestScenariosAreWellFormed(t *testing.T) {
 			t.Errorf("%s: a network twice in %q", s.Name, names)
 		}
 	}
-	for _, s := range Stacks() {
+	for _, s := range append(Stacks(), NamedStacks()...) {
 		for _, name := range s.Except {
 			scenarioNamed(t, name)
 		}

@@ -58,6 +58,23 @@ func Tlsstream() Stack {
 	}
 }
 
+// TlsstreamWriteBehind returns the same stack with Options.WriteBehind: what an application has written when it closes is
+// in memory, and nowhere else, and must arrive all the same. The size is smaller than what most scenarios write, so that
+// Writes wait, too.
+//
+// It is not among [Stacks]: records, deferral and endings are Tlsstream's.
+func TlsstreamWriteBehind() Stack {
+	o := &tlsstream.Options{WriteBehind: 96 << 10}
+	return Stack{
+		Name:   "tlsstream-writebehind",
+		Server: func(conn net.Conn, config *tls.Config) Conn { return o.Server(conn, config) },
+		Client: func(conn net.Conn, config *tls.Config) Conn { return o.Client(conn, config) },
+		// Its schedule grants one call of the transport at a time, and takes a side whose program waits for one that does
+		// nothing. Here a goroutine calls that nobody waits for.
+		Except: []string{"random-ops"},
+	}
+}
+
 // TlsstreamListener returns a plain *tls.Conn over a transport that defers. The server is what tlsstream.Listener
 // accepts, the client what a library makes that is given ticketdefer's conn and config.
 func TlsstreamListener() Stack {
@@ -87,7 +104,10 @@ type oneConn struct {
 
 func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
 
-// Stacks returns the stacks built in.
+// Stacks returns the stacks built in that a run has unless it names others.
 func Stacks() []Stack {
 	return []Stack{Stdlib(), Tlsstream(), TlsstreamListener(), TlsstreamEngine()}
 }
+
+// NamedStacks returns the stacks built in that a run has only if it names them.
+func NamedStacks() []Stack { return append([]Stack{TlsstreamWriteBehind(), TlsstreamOwn()}, UTLS()...) }

@@ -17,7 +17,3 @@ func TlsstreamOwn() Stack {
 		Client: func(conn net.Conn, config *tls.Config) Conn { return o.Client(conn, config) },
 	}
 }
-
-// Named returns the stacks that a plan has only if it names them: [TlsstreamOwn], and those
-// of [UTLS].
-func Named() []Stack { return append([]Stack{TlsstreamOwn()}, UTLS()...) }

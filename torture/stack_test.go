@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-func TestTlsstream(t *testing.T)         { TestStack(t, Tlsstream()) }
-func TestTlsstreamListener(t *testing.T) { TestStack(t, TlsstreamListener()) }
+func TestTlsstream(t *testing.T)            { TestStack(t, Tlsstream()) }
+func TestTlsstreamListener(t *testing.T)    { TestStack(t, TlsstreamListener()) }
+func TestTlsstreamWriteBehind(t *testing.T) { TestStack(t, TlsstreamWriteBehind()) }
 
 // The other half of TestStack: a scenario that a bad stack passes would prove nothing.
 func TestStdlibFailsEveryScenarioOnEveryNetwork(t *testing.T) {

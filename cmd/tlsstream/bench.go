@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +25,8 @@ type benchFlags struct {
 	idle        int
 	rounds      int
 	slice       time.Duration
+	anyCore     bool
+	html        string
 	json        bool
 }
 
@@ -48,6 +49,8 @@ func newBenchCommand() *cobra.Command {
 	f.IntVar(&flags.idle, "idle-connections", bench.DefaultIdleConnections, "idle connections whose memory is measured")
 	f.IntVar(&flags.rounds, "rounds", bench.DefaultRounds, "slices of each stack in each scenario")
 	f.DurationVar(&flags.slice, "slice", bench.DefaultSlice, "about how long a slice lasts")
+	f.BoolVar(&flags.anyCore, "any-core", false, "let client and server run on any core, not on a half each: less steady, more like a busy program")
+	f.StringVar(&flags.html, "html", "", "write the report to this file, too, as a page with charts")
 	f.BoolVar(&flags.json, "json", false, "print one JSON document instead of text")
 	cmd.AddCommand(newBenchListCommand())
 	return cmd
@@ -58,6 +61,11 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	if err != nil {
 		return err
 	}
+	page, err := createPage(flags.html)
+	if err != nil {
+		return err
+	}
+	defer page.discard()
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	header := stdout
 	if flags.json {
@@ -72,6 +80,9 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	progress.end()
 	if err != nil {
 		return err
+	}
+	if err := page.write(report); err != nil {
+		return fmt.Errorf("cannot write the page: %w", err)
 	}
 	status := 0
 	switch {
@@ -106,6 +117,9 @@ func (flags *benchFlags) String() string {
 			text += " --" + list.flag + " " + strings.Join(list.names, ",")
 		}
 	}
+	if flags.anyCore {
+		text += " --any-core"
+	}
 	if flags.connections != nil {
 		text += " --connections " + strings.Trim(strings.ReplaceAll(fmt.Sprint(flags.connections), " ", ","), "[]")
 	}
@@ -113,7 +127,8 @@ func (flags *benchFlags) String() string {
 }
 
 func (flags *benchFlags) plan() (bench.Plan, error) {
-	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice}
+	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice,
+		AnyCore: flags.anyCore}
 	switch {
 	case flags.rounds < 1:
 		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
@@ -132,9 +147,7 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 	if plan.Scenarios, err = chooseScenarios(flags.scenarios); err != nil {
 		return plan, err
 	}
-	if flags.stacks == nil {
-		plan.Stacks = bench.Stacks()
-	} else if plan.Stacks, err = choose("stack", flags.stacks, benchStacks(), benchStackName); err != nil {
+	if err := flags.chooseStacks(&plan); err != nil {
 		return plan, err
 	}
 	sides := []bench.Side{bench.Both, bench.ClientSide, bench.ServerSide}
@@ -144,6 +157,26 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 		}
 	}
 	return plan, nil
+}
+
+// chooseStacks picks stacks and terminators by their names; if none is named, all but stdlib, which is there anyway.
+func (flags *benchFlags) chooseStacks(plan *bench.Plan) error {
+	terminators, err := benchTerminators()
+	if err != nil {
+		return err
+	}
+	if flags.stacks == nil {
+		plan.Stacks, plan.Terminators = bench.Stacks(), terminators
+		return nil
+	}
+	stacks := benchStacks()
+	known := slices.Concat(names(stacks, benchStackName), names(terminators, terminatorName))
+	if _, err := choose("stack", flags.stacks, known, func(name string) string { return name }); err != nil {
+		return err
+	}
+	plan.Stacks = slices.DeleteFunc(stacks, func(s bench.Stack) bool { return !slices.Contains(flags.stacks, s.Name) })
+	plan.Terminators = slices.DeleteFunc(terminators, func(t bench.Terminator) bool { return !slices.Contains(flags.stacks, t.Name) })
+	return nil
 }
 
 // chooseScenarios picks scenarios by their names or their groups'.
@@ -163,27 +196,4 @@ func chooseScenarios(wanted []string) ([]bench.Scenario, error) {
 	return slices.DeleteFunc(all, func(s bench.Scenario) bool {
 		return !slices.Contains(wanted, s.Name) && !slices.Contains(wanted, s.Group)
 	}), nil
-}
-
-func newBenchListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "Name the scenarios and stacks",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := &errWriter{w: cmd.OutOrStdout()}
-			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "SCENARIO\tGROUP\tWHAT HAPPENS")
-			for _, s := range bench.Scenarios() {
-				fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, s.Group, s.About)
-			}
-			table.Flush()
-			fmt.Fprintln(table, "\nSTACK\tWHAT IT IS")
-			for _, s := range benchStacks() {
-				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
-			}
-			table.Flush()
-			return out.err
-		},
-	}
 }

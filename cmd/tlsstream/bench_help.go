@@ -19,8 +19,9 @@ median of blocks of five rounds, with the least and the greatest block. Stock cr
 connections of its own is measured as the stacks are: how far this control is from 1 is what a
 ratio may be off for no reason.
 
-Processor time is that of each process in its slices. On Linux, client and server run on
-halves of the cores.
+Processor time is that of each process in its slices. On Linux, client and server have a half of
+the cores each, unless --any-core is given: with two cores a process is on one, and Go
+programs run on one thread.
 
 Scenarios, and groups of them, which "tlsstream bench list" describes:
 %s
@@ -38,7 +39,8 @@ With --json the result is one JSON document on standard output:
   version               of this format: %d
   exit_status           as above
   machine               goos, goarch, go (its version), cpu (model), cores, load (averages at the start)
-  rounds, slice_ns      as asked for
+  rounds, slice_ns, any_core
+                        as asked for
   elapsed_ns, interrupted
   notes[]               where something is not as asked for
   rows[]                one for each scenario, number of connections and stack:
@@ -49,6 +51,7 @@ With --json the result is one JSON document on standard output:
     error               why it is not all of them; empty if it is
     ratio               median, min and max of the blocks; 0 of the baseline. Of rates, more is
                         faster; of memory, which has no rounds, less is lighter
+    cpu_ratio           the same of the processor time of both ends for a unit: less is cheaper
     unit                what rate counts, a second, and processor time is told for
     rate, client_cpu_ns, server_cpu_ns
                         medians of the slices; 0 if unknown
@@ -70,11 +73,6 @@ func benchHelp() string {
 	return fmt.Sprintf(benchHelpText, indented(scenarios), indented(names(benchStacks(), benchStackName)),
 		exitStackFailed, exitError, exitInterrupted, benchVersion)
 }
-
-// benchStacks are all that can be named.
-func benchStacks() []bench.Stack { return append([]bench.Stack{bench.Stdlib()}, bench.Stacks()...) }
-
-func benchStackName(s bench.Stack) string { return s.Name }
 
 // A benchDocument is what --json prints.
 type benchDocument struct {

@@ -3,9 +3,8 @@ package main
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
-
-	"github.com/deferredtls/deferredtls/torture"
 )
 
 // A page is the file of --html; nil without the flag. It is opened before the plan runs, so that a bad name is told at
@@ -17,15 +16,15 @@ type page struct {
 	done    bool
 }
 
-func (flags *tortureFlags) createPage() (*page, error) {
-	if flags.html == "" {
+func createPage(name string) (*page, error) {
+	if name == "" {
 		return nil, nil
 	}
 	const mode = 0o666
-	file, err := os.OpenFile(flags.html, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	created := err == nil
 	if !created {
-		file, err = os.OpenFile(flags.html, os.O_WRONLY|os.O_CREATE, mode)
+		file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE, mode)
 	}
 	if err != nil {
 		return nil, &usageError{err.Error(), "give --html a file that can be written"}
@@ -33,7 +32,7 @@ func (flags *tortureFlags) createPage() (*page, error) {
 	return &page{file: file, created: created}, nil
 }
 
-func (p *page) write(report *torture.Report) error {
+func (p *page) write(report interface{ WriteHTML(io.Writer) error }) error {
 	if p == nil {
 		return nil
 	}

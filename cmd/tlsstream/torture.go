@@ -59,7 +59,7 @@ func newRunCommand(cmd *cobra.Command) *cobra.Command {
 	f.IntVar(&flags.runs, "runs", 6, "how often to run each scenario for each stack and network; sweeps run more often, costly ones less")
 	f.Var(&flags.size, "size", "length of an upload, such as 65536, 64KiB or 1MiB")
 	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios to run, separated by commas (default all)")
-	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all but tlsstream-own and those of utls)")
+	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all but tlsstream-writebehind, tlsstream-own and those of utls)")
 	f.StringSliceVar(&flags.networks, "network", nil, "networks to run on, separated by commas (default all)")
 	f.Uint64Var(&flags.seed, "seed", 0, "seed of all that is chosen at random (default a new one)")
 	f.DurationVar(&flags.duration, "duration", 0, "soak: go on for so long, such as 10m, with new seeds that follow from the seed")
@@ -74,7 +74,7 @@ func runTorture(cmd *cobra.Command, flags *tortureFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := flags.createPage()
+	page, err := createPage(flags.html)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (flags *tortureFlags) plan() (torture.Plan, error) {
 }
 
 // allStacks are the stacks that a plan has unless it names others, and those that it has only if it names them.
-func allStacks() []torture.Stack { return append(torture.Stacks(), torture.Named()...) }
+func allStacks() []torture.Stack { return append(torture.Stacks(), torture.NamedStacks()...) }
 
 // choose picks the wanted ones of all, in the order of all; if none is named, all.
 func choose[T any](kind string, wanted []string, all []T, name func(T) string) ([]T, error) {

@@ -34,16 +34,13 @@ func Endpoint(stacks ...Stack) {
 	}
 	// An interrupt from a terminal goes to all processes in front of it; the conductor ends this one.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
-	err := serve(os.Stdin, os.Stdout, dir, append(known(), stacks...))
+	err := serve(os.Stdin, os.Stdout, dir, append([]Stack{Stdlib(), plain()}, append(Stacks(), stacks...)...))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: endpoint: %v\n", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
-
-// known are all stacks built in.
-func known() []Stack { return append([]Stack{Stdlib()}, Stacks()...) }
 
 // serve answers requests to their end. What is under way then ends with the process.
 func serve(in io.Reader, out io.Writer, dir string, stacks []Stack) error {
@@ -109,6 +106,8 @@ func (e *endpoint) answer(r request) (a reply) {
 		err = e.more(r, e.accept)
 	case opDial:
 		err = e.more(r, e.dial)
+	case opTerminate:
+		a.Port, err = e.terminate(r)
 	case opRun, opStart:
 		l := e.lane(r)
 		err = l.start(r)
@@ -138,7 +137,7 @@ func (e *endpoint) answer(r request) (a reply) {
 func (e *endpoint) lane(r request) *lane {
 	l := e.lanes[r.lane]
 	if l == nil {
-		l = &lane{kind: r.kind, stack: r.stack}
+		l = &lane{kind: r.kind, timeout: sliceTimeout}
 		e.lanes[r.lane] = l
 	}
 	return l
@@ -166,6 +165,16 @@ func (e *endpoint) listen(r request) (port int, err error) {
 		return 0, err
 	}
 	return l.listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// terminate carries connections until the process ends.
+func (e *endpoint) terminate(r request) (port int, err error) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return 0, err
+	}
+	go StockProxy(l, &tls.Config{Certificates: []tls.Certificate{e.cert}}, fmt.Sprintf("127.0.0.1:%d", r.port), 0)
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // more makes connections with their handshakes, one after the other, and leaves them in the lane.

@@ -34,11 +34,7 @@ func (l *lane) start(r request) error {
 	if len(conns) == 0 {
 		return errors.New("no connections")
 	}
-	for _, c := range conns {
-		if c != nil && len(c.buf) < max(r.size, readBytes) {
-			c.buf = make([]byte, max(r.size, readBytes))
-		}
-	}
+	l.makeBuffers(r, conns)
 	l.job = job{done: make(chan struct{})}
 	j := &l.job
 	stop := l.watch()
@@ -66,6 +62,32 @@ func (l *lane) start(r request) error {
 		}()
 	}
 	return nil
+}
+
+// makeBuffers sees to it that slices allocate nothing.
+func (l *lane) makeBuffers(r request, conns []*conn) {
+	size := r.size
+	switch {
+	case r.kind.isHandshake():
+		return
+	case r.kind == oneWay && l.server:
+		size = readBytes
+		if len(conns) > manyConns {
+			size = readBytesOfMany
+		}
+	case r.kind == oneWay:
+		// It is only read from, so one is enough for all.
+		if len(l.message) != r.size {
+			l.message = make([]byte, r.size)
+		}
+		size = 1
+	}
+	for _, c := range conns {
+		if len(c.buf) != size {
+			c.buf = make([]byte, size)
+		}
+		c.message = l.message
+	}
 }
 
 // finish waits for the end of what start has begun.
@@ -109,20 +131,18 @@ func (l *lane) player(r request) func(*conn, request) error {
 }
 
 func send(c *conn, r request) error {
-	message := c.buf[:r.size]
 	for range r.count {
-		if _, err := c.tls.Write(message); err != nil {
+		if _, err := c.tls.Write(c.message); err != nil {
 			return err
 		}
 	}
-	_, err := io.ReadFull(c.tls, c.buf[:1])
+	_, err := io.ReadFull(c.tls, c.buf)
 	return err
 }
 
 func receive(c *conn, r request) error {
-	buf := c.buf[:readBytes]
 	for left := r.count * int64(r.size); left > 0; {
-		n, err := c.tls.Read(buf)
+		n, err := c.tls.Read(c.buf)
 		if left -= int64(n); left > 0 && err != nil {
 			return err
 		}
@@ -132,12 +152,11 @@ func receive(c *conn, r request) error {
 }
 
 func ping(c *conn, r request) error {
-	message := c.buf[:r.size]
 	for range r.count {
-		if _, err := c.tls.Write(message); err != nil {
+		if _, err := c.tls.Write(c.buf); err != nil {
 			return err
 		}
-		if _, err := io.ReadFull(c.tls, message); err != nil {
+		if _, err := io.ReadFull(c.tls, c.buf); err != nil {
 			return err
 		}
 	}
@@ -145,12 +164,11 @@ func ping(c *conn, r request) error {
 }
 
 func pong(c *conn, r request) error {
-	message := c.buf[:r.size]
 	for range r.count {
-		if _, err := io.ReadFull(c.tls, message); err != nil {
+		if _, err := io.ReadFull(c.tls, c.buf); err != nil {
 			return err
 		}
-		if _, err := c.tls.Write(message); err != nil {
+		if _, err := c.tls.Write(c.buf); err != nil {
 			return err
 		}
 	}

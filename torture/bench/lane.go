@@ -12,12 +12,13 @@ import (
 // A lane is one end of a set of connections between two stacks.
 type lane struct {
 	kind     kind
-	stack    string
 	server   bool
+	timeout  time.Duration // of a slice
 	listener *net.TCPListener
 	port     int
 	wrap     func(net.Conn) Conn
 	job      job
+	message  []byte // of one-way
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -34,13 +35,21 @@ type conn struct {
 	tls Conn
 	buf []byte
 
+	message []byte // of one-way: the lane's
+
 	// Of an idle lane.
 	first [1]byte
 	whole chan error // one for each answer, on a client
 }
 
-// readBytes is how much a receiver asks for at once: four records.
-const readBytes = 64 << 10
+const (
+	// readBytes is how much a receiver asks for at once: four records.
+	readBytes = 64 << 10
+
+	// readBytesOfMany is the same of each of more than manyConns connections, whose buffers would else take a gigabyte.
+	readBytesOfMany = 16 << 10
+	manyConns       = 100
+)
 
 func (l *lane) accept() (*conn, error) {
 	raw, err := l.listener.AcceptTCP()
@@ -68,7 +77,8 @@ func (l *lane) handshake(raw net.Conn) (*conn, error) {
 	if err := c.tls.Handshake(); err != nil {
 		return nil, err
 	}
-	if suite := c.tls.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
+	// The client's is the server's, too, unless that is behind a terminator.
+	if suite := c.tls.ConnectionState().CipherSuite; !l.server && suite != tls.TLS_AES_128_GCM_SHA256 {
 		return nil, fmt.Errorf("the cipher suite is %s, and all are compared with AES-128-GCM", tls.CipherSuiteName(suite))
 	}
 	return c, nil
@@ -107,7 +117,7 @@ func (l *lane) close() {
 
 // watch closes the lane if the function that it returns is not called in time.
 func (l *lane) watch() (stop func()) {
-	timer := time.AfterFunc(sliceTimeout, func() {
+	timer := time.AfterFunc(l.timeout, func() {
 		l.mu.Lock()
 		l.timedOut = true
 		l.mu.Unlock()
@@ -121,7 +131,7 @@ func (l *lane) explain(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timedOut {
-		return fmt.Errorf("no progress for %v", sliceTimeout)
+		return fmt.Errorf("no progress for %v", l.timeout)
 	}
 	return err
 }

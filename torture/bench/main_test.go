@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,9 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Endpoint(slowToy(), brokenToy(), refusingToy())
-	// A process built with -race sleeps for a second before it exits.
-	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	Endpoint(slowToy(), brokenToy(), refusingToy(), panickingToy())
 	goleak.VerifyTestMain(m)
 }
 
@@ -79,3 +75,15 @@ func refusingToy() Stack {
 type refusingConn struct{ *tls.Conn }
 
 func (refusingConn) Handshake() error { return errors.New("toy: refused") }
+
+// panickingToy takes its process with it.
+func panickingToy() Stack {
+	s := Stdlib()
+	s.Name = "panicking-toy"
+	s.Client = func(conn net.Conn, config *tls.Config) Conn { return panickingConn{tls.Client(conn, config)} }
+	return s
+}
+
+type panickingConn struct{ *tls.Conn }
+
+func (panickingConn) Write([]byte) (int, error) { panic("toy: panic") }

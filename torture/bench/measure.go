@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -13,6 +12,7 @@ type measurement struct {
 	conns    int
 	stock    *pair
 	variants []*pair // the control among them
+	take     func(*pair) (sample, error)
 }
 
 // rounds is how often progress is called.
@@ -25,17 +25,14 @@ func (m *measurement) rounds() int {
 
 // run measures until ctx is done. What there is then is in the pairs. An error means that nothing can be compared.
 func (m *measurement) run(ctx context.Context, progress func()) error {
-	if err := m.prepare(m.stock); err != nil {
+	if err := m.prepare(ctx, m.stock); err != nil {
 		return fmt.Errorf("%s: %w", m.stock.name, err)
 	}
 	for _, v := range m.variants {
 		if ctx.Err() != nil {
 			return nil
 		}
-		v.err = m.prepare(v)
-		if errors.Is(v.err, errSilent) {
-			return fmt.Errorf("%s: %w", v.name, v.err)
-		}
+		v.err = m.prepare(ctx, v)
 	}
 	for round := range m.plan.Rounds {
 		if err := m.round(ctx, round); err != nil || ctx.Err() != nil {
@@ -46,8 +43,16 @@ func (m *measurement) run(ctx context.Context, progress func()) error {
 	return nil
 }
 
-func (m *measurement) prepare(p *pair) error {
-	if err := p.open(m.scenario, m.conns); err != nil {
+// forgive forgets why stacks failed.
+func (m *measurement) forgive() {
+	m.stock.err = nil
+	for _, v := range m.variants {
+		v.err = nil
+	}
+}
+
+func (m *measurement) prepare(ctx context.Context, p *pair) error {
+	if err := p.open(ctx, m.scenario, m.conns); err != nil {
 		return err
 	}
 	return p.calibrate(m.scenario, m.conns, m.plan.Slice)
@@ -55,7 +60,7 @@ func (m *measurement) prepare(p *pair) error {
 
 // round plays a slice of each variant between two of stock. The variants take turns in being first.
 func (m *measurement) round(ctx context.Context, round int) error {
-	before, err := m.slice(m.stock)
+	before, err := m.take(m.stock)
 	if err != nil {
 		return err
 	}
@@ -67,20 +72,20 @@ func (m *measurement) round(ctx context.Context, round int) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		got, err := m.slice(v)
-		if errors.Is(err, errSilent) {
-			return err
-		}
+		got, err := m.take(v)
 		if err != nil {
-			v.err = err
+			v.err = err // if it took its process with it, stock's next slice fails
 			continue
 		}
-		after, err := m.slice(m.stock)
+		after, err := m.take(m.stock)
 		if err != nil {
 			return err
 		}
 		v.samples = append(v.samples, got)
 		v.ratios = append(v.ratios, got.rate()/((before.rate()+after.rate())/2))
+		if cost := (before.cost() + after.cost()) / 2; cost > 0 {
+			v.costs = append(v.costs, got.cost()/cost)
+		}
 		m.stock.samples = append(m.stock.samples, before)
 		before = after
 	}
@@ -88,10 +93,12 @@ func (m *measurement) round(ctx context.Context, round int) error {
 	return nil
 }
 
+// slice is take in real runs.
 func (m *measurement) slice(p *pair) (sample, error) {
 	s, err := p.slice(m.scenario, m.conns)
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", p.name, err)
 	}
+	p.follow(s.wall, m.plan.Slice)
 	return s, nil
 }

@@ -13,10 +13,6 @@ const (
 	// mostIdleConnections is what one port of a server can have from one address: 28,232 by Linux's default.
 	mostIdleConnections = 25_000
 
-	// batch is how many connections are made, or have traffic, between two looks at the context. Both take less than a
-	// second.
-	batch = 250
-
 	// spareFiles is how many files a process needs besides its connections.
 	spareFiles = 64
 )
@@ -28,9 +24,10 @@ func (m *measurement) runIdle(ctx context.Context, places *places, progress func
 			return nil
 		}
 		err := places.with([]*pair{p}, func() error { return m.measureIdle(ctx, p) })
-		if err != nil {
-			p.err = err
+		if ctx.Err() != nil {
+			return nil
 		}
+		p.err = err
 		if p == m.stock && err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -50,13 +47,8 @@ func (m *measurement) measureIdle(ctx context.Context, p *pair) error {
 	if err != nil {
 		return err
 	}
-	for left := m.conns; left > 0; left -= batch {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := p.connect(r, min(batch, left)); err != nil {
-			return err
-		}
+	if err := p.connect(ctx, r, m.conns); err != nil {
+		return err
 	}
 	r = request{op: opIdle, lane: p.id, size: m.scenario.size}
 	_, serverErr := p.server.call(r)
@@ -66,8 +58,8 @@ func (m *measurement) measureIdle(ctx context.Context, p *pair) error {
 	}
 	r.op, r.conns = opExchange, batch
 	for left := m.conns; left > 0 && m.scenario.size > 0; left -= batch {
-		if ctx.Err() != nil {
-			return nil
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if _, err := p.client.call(r); err != nil {
 			return err

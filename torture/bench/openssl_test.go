@@ -17,10 +17,10 @@ func TestOpenSSLAtEitherEnd(t *testing.T) {
 		tlstest.Missing(t, "%s", note)
 	}
 	const (
-		stock    = 2 // the baseline and the control
-		variants = 3 // of which there is none for handshakes
+		scenarios = 3 // it cannot make handshakes
+		stacks    = 5 // the baseline, the control, and a variant for each side
 	)
-	if got, want := len(report.Rows), 3*(stock+variants)+stock; got != want {
+	if got, want := len(report.Rows), scenarios*stacks; got != want {
 		t.Errorf("%d rows, want %d", got, want)
 	}
 	for _, row := range report.Rows {
@@ -33,8 +33,8 @@ func TestOpenSSLAtEitherEnd(t *testing.T) {
 // Where there is no compiler the others are measured all the same.
 func TestOpenSSLIsSkippedWithoutCompiler(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	report := mustRun(t, Plan{Scenarios: named(t, "ping-pong-1B"), Stacks: []Stack{openssl()}, Rounds: 1, Slice: time.Millisecond})
-	if len(report.Notes) != 1 || len(report.Rows) != 2 || report.Failed() {
+	report := mustRun(t, Plan{Scenarios: named(t, "ping-pong-1B"), Stacks: []Stack{openssl(), slowToy()}, Rounds: 1, Slice: time.Millisecond})
+	if len(report.Notes) != 1 || len(report.Rows) != 3 || report.Failed() {
 		t.Errorf("%+v", report)
 	}
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -40,12 +41,17 @@ type pair struct {
 	clientStack    string
 	serverStack    string
 
+	terminator *Terminator // between them; nil without
+	front      *front      // while it runs
+	places     *places
+
 	memoryEach *Memory // of idle connections
 
 	count   int64 // messages of a slice on each connection
 	samples []sample
-	ratios  []float64
-	err     error // why it is measured no more
+	ratios  []float64 // of rates
+	costs   []float64 // the same of processor time
+	err     error     // why it is measured no more
 }
 
 // A sample is what a slice gave.
@@ -58,29 +64,50 @@ type sample struct {
 // rate is in units a second.
 func (s sample) rate() float64 { return s.units / s.wall.Seconds() }
 
-func (p *pair) open(s *Scenario, conns int) error {
+// cost is the processor time of both ends for a unit, in nanoseconds.
+func (s sample) cost() float64 { return float64(s.client.CPU+s.server.CPU) / s.units }
+
+func (p *pair) open(ctx context.Context, s *Scenario, conns int) error {
 	r := request{op: opListen, lane: p.id, kind: s.kind, stack: p.serverStack}
 	listening, err := p.server.call(r)
 	if err != nil {
 		return err
 	}
 	r.port = listening.Port
+	if p.terminator != nil {
+		if p.front, err = p.places.startFront(p.terminator, r.port); err != nil {
+			return err
+		}
+		r.port = p.front.port
+	}
 	if s.kind.isHandshake() {
 		conns = 1 // to have a ticket
 	}
-	return p.connect(r, conns)
+	return p.connect(ctx, r, conns)
 }
 
-// connect makes so many connections more.
-func (p *pair) connect(r request, conns int) error {
-	r.op, r.conns = opAccept, conns
-	if err := p.server.send(r); err != nil {
-		return err
+// batch is how many connections are made, or have traffic, between two looks at the context. Both take less than a
+// second.
+const batch = 250
+
+// connect makes so many connections, or fewer if ctx is done before.
+func (p *pair) connect(ctx context.Context, r request, conns int) error {
+	for left := conns; left > 0; left -= batch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.op, r.stack, r.conns = opAccept, p.serverStack, min(batch, left)
+		if err := p.server.send(r); err != nil {
+			return err
+		}
+		r.op, r.stack = opDial, p.clientStack
+		_, clientErr := p.client.call(r)
+		_, serverErr := p.server.receive()
+		if err := errors.Join(clientErr, serverErr); err != nil {
+			return err
+		}
 	}
-	r.op, r.stack = opDial, p.clientStack
-	_, clientErr := p.client.call(r)
-	_, serverErr := p.server.receive()
-	return errors.Join(clientErr, serverErr)
+	return nil
 }
 
 // slice plays one slice.
@@ -89,12 +116,19 @@ func (p *pair) slice(s *Scenario, conns int) (sample, error) {
 	if _, err := p.server.call(r); err != nil {
 		return sample{}, err
 	}
+	var before time.Duration
+	if p.front != nil {
+		before = p.front.cpu()
+	}
 	r.op = opRun
 	client, clientErr := p.client.call(r)
 	r.op = opFinish
 	server, serverErr := p.server.call(r)
 	if err := errors.Join(clientErr, serverErr); err != nil {
 		return sample{}, err
+	}
+	if p.front != nil {
+		server.CPU = p.front.cpu() - before
 	}
 	return sample{wall: client.Wall, units: s.units(p.count * int64(conns)), client: client.usage, server: server.usage}, nil
 }
@@ -124,4 +158,14 @@ func (p *pair) calibrate(s *Scenario, conns int, length time.Duration) error {
 		p.count = int64(float64(p.count) * min(wanted, fastestGrowth))
 	}
 	return fmt.Errorf("%d messages take no time", p.count)
+}
+
+// follow keeps slices about as long as wanted if the machine is not as fast any more as when they were calibrated.
+func (p *pair) follow(took, wanted time.Duration) {
+	switch {
+	case took > 2*wanted:
+		p.count = max(1, p.count/2)
+	case took < wanted/2:
+		p.count *= 2
+	}
 }

@@ -2,9 +2,7 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,28 +11,22 @@ import (
 	"time"
 )
 
-const (
-	// answerTimeout bounds what a request may take. An endpoint gives up earlier by itself.
-	answerTimeout = 2 * sliceTimeout
-
-	// endTimeout is how long an endpoint may take to end. It has nothing to do but to notice.
-	endTimeout = 2 * time.Second
-
-	// tailBytes is how much of an endpoint's standard error is kept.
-	tailBytes = 512
-)
+// answerTimeout bounds what a request may take. An endpoint gives up earlier by itself.
+const answerTimeout = 2 * sliceTimeout
 
 // A process is an endpoint as the conductor sees it.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
-	replies chan reply // closed at the end of its standard output
-	stderr  tail
+	timeout time.Duration // of an answer
+	wait    func()        // may be called again
+	replies chan reply    // closed at the end of its standard output
+	stderr  words
 }
 
-// startProcess starts an endpoint on a half of the cores. It is args if there are any, and else this program.
-func startProcess(name, dir string, half int, args []string) (*process, error) {
+// start starts an endpoint on a half of the cores. It is args if there are any, and else this program.
+func (places *places) start(name string, half int, args []string) (*process, error) {
 	if len(args) == 0 {
 		self, err := os.Executable()
 		if err != nil {
@@ -42,8 +34,8 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 		}
 		args = []string{self}
 	}
-	p := &process{name: name, cmd: exec.Command(args[0], args[1:]...), replies: make(chan reply)}
-	p.cmd.Env = append(os.Environ(), endpointVariable+"="+dir)
+	p := &process{name: name, cmd: exec.Command(args[0], args[1:]...), timeout: answerTimeout, replies: make(chan reply)}
+	p.cmd.Env = append(os.Environ(), endpointVariable+"="+places.dir)
 	p.cmd.Stderr = &p.stderr
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -53,9 +45,10 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := onHalf(half, p.cmd.Start); err != nil {
+	if err := places.run(half, p.cmd.Start); err != nil {
 		return nil, err
 	}
+	p.wait = sync.OnceFunc(func() { p.cmd.Wait() })
 	go func() {
 		defer close(p.replies)
 		decoder := json.NewDecoder(bufio.NewReader(stdout))
@@ -73,29 +66,26 @@ func startProcess(name, dir string, half int, args []string) (*process, error) {
 // send sends a request. Its reply must be received before the next.
 func (p *process) send(r request) error {
 	if _, err := io.WriteString(p.stdin, r.String()); err != nil {
-		return fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
+		return p.ended()
 	}
 	return nil
 }
 
-// errSilent means that an endpoint does not answer, so that nothing more can be measured with it.
-var errSilent = errors.New("no answer")
-
 func (p *process) receive() (reply, error) {
-	late := time.NewTimer(answerTimeout)
+	late := time.NewTimer(p.timeout)
 	defer late.Stop()
 	select {
 	case r, ok := <-p.replies:
 		switch {
 		case !ok:
-			return r, fmt.Errorf("%w: the %s has ended: %s", errSilent, p.name, p.stderr.text())
+			return r, p.ended()
 		case r.Error != "":
 			return r, fmt.Errorf("%s: %s", p.name, r.Error)
 		}
 		return r, nil
 	case <-late.C:
 		p.cmd.Process.Kill()
-		return reply{}, fmt.Errorf("%w from the %s for %v", errSilent, p.name, answerTimeout)
+		return reply{}, fmt.Errorf("no answer from the %s for %v", p.name, p.timeout)
 	}
 }
 
@@ -106,33 +96,18 @@ func (p *process) call(r request) (reply, error) {
 	return p.receive()
 }
 
-// close ends the endpoint and waits for it.
+// close ends the endpoint, which has nothing to lose, and waits for it. It would end by itself, but if it was built with
+// -race only after a second.
 func (p *process) close() {
 	p.stdin.Close()
-	kill := time.AfterFunc(endTimeout, func() { p.cmd.Process.Kill() })
-	defer kill.Stop()
+	p.cmd.Process.Kill()
 	for range p.replies {
 	}
-	p.cmd.Wait()
+	p.wait()
 }
 
-// A tail keeps the end of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	last []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last = append(t.last, p...)
-	t.last = t.last[max(0, len(t.last)-tailBytes):]
-	return len(p), nil
-}
-
-// text is in one line.
-func (t *tail) text() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.Join(bytes.Fields(t.last), []byte{' '}))
+// ended is the error of an endpoint that has ended, with its words, which are complete once it has been waited for.
+func (p *process) ended() error {
+	p.close()
+	return fmt.Errorf("the %s has ended: %s", p.name, p.stderr.text())
 }

@@ -7,6 +7,7 @@ type Report struct {
 	Machine     Machine       `json:"machine"`
 	Rounds      int           `json:"rounds"` // asked for
 	Slice       time.Duration `json:"slice_ns"`
+	AnyCore     bool          `json:"any_core"` // asked for
 	Elapsed     time.Duration `json:"elapsed_ns"`
 	Interrupted bool          `json:"interrupted"`
 	Notes       []string      `json:"notes"` // where it is not what was asked for
@@ -28,6 +29,10 @@ type Row struct {
 	// Ratio of the rates to the baseline's: more is faster. Of memory, ratio of the bytes: less is lighter. The baseline
 	// has none.
 	Ratio Spread `json:"ratio"`
+
+	// CPURatio is the same of the processor time of both ends for a unit: less is cheaper. It stays of use where other
+	// processes take their share of the machine.
+	CPURatio Spread `json:"cpu_ratio"`
 
 	// Unit is what the rate counts.
 	Unit string `json:"unit"`
@@ -62,7 +67,7 @@ type Memory struct {
 func (m *Memory) total() float64 { return m.ClientHeap + m.ClientStack + m.ServerHeap + m.ServerStack }
 
 func newReport(plan *Plan) *Report {
-	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice, Notes: []string{}, Rows: []Row{}}
+	return &Report{Machine: machine(), Rounds: plan.Rounds, Slice: plan.Slice, AnyCore: plan.AnyCore, Notes: []string{}, Rows: []Row{}}
 }
 
 // add adds the rows of a measurement, which err has ended.
@@ -70,7 +75,7 @@ func (r *Report) add(m *measurement, err error) {
 	for _, p := range append([]*pair{m.stock}, m.variants...) {
 		row := Row{
 			Scenario: m.scenario.Name, Connections: m.conns, Stack: p.name, Side: p.side, Role: p.role,
-			Rounds: len(p.ratios), Ratio: spread(p.ratios), Unit: m.scenario.Unit,
+			Rounds: len(p.ratios), Ratio: spread(p.ratios), CPURatio: spread(p.costs), Unit: m.scenario.Unit,
 			Rate:      p.median(sample.rate),
 			ClientCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.client.CPU) / s.units })),
 			ServerCPU: time.Duration(p.median(func(s sample) float64 { return float64(s.server.CPU) / s.units })),
@@ -98,9 +103,9 @@ func (r *Report) add(m *measurement, err error) {
 		}
 		switch {
 		case p.err != nil:
-			row.Error = p.err.Error()
+			row.Error = oneLine(p.err.Error())
 		case err != nil:
-			row.Error = err.Error()
+			row.Error = oneLine(err.Error())
 		}
 		r.Rows = append(r.Rows, row)
 	}

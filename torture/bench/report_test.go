@@ -21,7 +21,7 @@ func example() *Report {
 			{Scenario: "bulk-64KiB", Connections: 8, Stack: "stdlib", Side: Both, Role: Control, Rounds: 25, Unit: bulkUnit,
 				Ratio: Spread{1.004, 0.98, 1.02}, Rate: 100_000, ClientCPU: 5 * time.Microsecond, ServerCPU: 6 * time.Microsecond},
 			{Scenario: "bulk-64KiB", Connections: 8, Stack: "ours", Side: ClientSide, Role: Variant, Rounds: 25, Unit: bulkUnit,
-				Ratio: Spread{1.25, 1.2, 1.31}, Rate: 125_000, ClientCPU: 4 * time.Microsecond, ServerCPU: 5500},
+				Ratio: Spread{1.25, 1.2, 1.31}, CPURatio: Spread{0.86, 0.8, 0.9}, Rate: 125_000, ClientCPU: 4 * time.Microsecond, ServerCPU: 5500},
 			{Scenario: "bulk-64KiB", Connections: 8, Stack: "theirs", Side: Both, Role: Variant, Rounds: 2, Unit: bulkUnit, Error: "client: broken"},
 			{Scenario: "handshake-full", Connections: 1, Stack: "stdlib", Side: Both, Role: Baseline, Rounds: 25, Unit: "handshake",
 				Rate: 1500, Allocations: &Allocations{400, 50_000, 300, 40_000}},
@@ -67,11 +67,11 @@ func TestTextShowsEachFigure(t *testing.T) {
 	}
 	words := strings.Join(strings.Fields(text.String()), " ")
 	for _, want := range []string{
-		"SCENARIO CONNS STACK RATIO MIN–MAX RATE CLIENT CPU SERVER CPU PER",
-		"bulk-64KiB 8 stdlib - - 1638 MB/s 5.00 µs 6.00 µs 16 KiB",
+		"SCENARIO CONNS STACK RATIO MIN–MAX RATE CPU RATIO CLIENT CPU SERVER CPU PER",
+		"bulk-64KiB 8 stdlib - - 1638 MB/s - 5.00 µs 6.00 µs 16 KiB",
 		"bulk-64KiB 8 stdlib (control) 1.00 0.98–1.02 1638 MB/s",
-		"bulk-64KiB 8 ours, client only 1.25 1.20–1.31 2048 MB/s 4.00 µs 5.50 µs 16 KiB",
-		"handshake-full 1 ours 1.00 1.00–1.00 1500/s - - handshake",
+		"bulk-64KiB 8 ours, client only 1.25 1.20–1.31 2048 MB/s 0.86 4.00 µs 5.50 µs 16 KiB",
+		"handshake-full 1 ours 1.00 1.00–1.00 1500/s - - - handshake",
 		"handshake-full 1 stdlib 400 50000 300 40000",
 		"handshake-full 1 ours 412 (+12) 51000 (+1000) 300 (+0) 40000 (+0)",
 		"idle-1MiB 7 stdlib - 44.0 KiB 4.0 KiB 44.0 KiB 4.0 KiB",
@@ -86,6 +86,22 @@ func TestTextShowsEachFigure(t *testing.T) {
 	}
 	if strings.Contains(words, "interrupted") {
 		t.Errorf("it was not interrupted:\n%s", &text)
+	}
+	if strings.Contains(words, "Noisy") {
+		t.Errorf("the control is within 0.03:\n%s", &text)
+	}
+}
+
+// Who reads a ratio is told when it is worth little.
+func TestReportSaysThatItIsNoisy(t *testing.T) {
+	report := example()
+	report.Rows[1].Ratio.Median = 1.05
+	var text strings.Builder
+	if err := report.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if want := "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in bulk-64KiB with 8 (1.05)."; !strings.Contains(text.String(), want) {
+		t.Errorf("no %q in\n%s", want, &text)
 	}
 }
 

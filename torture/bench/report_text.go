@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,16 +16,14 @@ func (r *Report) WriteText(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	separator := ""
 	for _, t := range tables {
-		rows := slices.DeleteFunc(slices.Clone(r.Rows), func(row Row) bool { return !t.has(&row) })
+		rows := r.of(t.has)
 		if len(rows) == 0 {
 			continue
 		}
-		fmt.Fprint(out, separator, "SCENARIO\tCONNS\tSTACK\t", strings.Join(t.heading, "\t"), "\n")
+		fmt.Fprint(out, separator, strings.Join(t.columns(), "\t"), "\n")
 		separator = "\n"
 		for i := range rows {
-			row := &rows[i]
-			fmt.Fprintf(out, "%s\t%d\t%s\t%s\n", row.Scenario, row.Connections, row.label(),
-				strings.Join(t.cells(row, baselineOf(rows, row)), "\t"))
+			fmt.Fprintln(out, strings.Join(t.line(rows, &rows[i]), "\t"))
 		}
 		// Each table has columns of its own.
 		if err := out.Flush(); err != nil {
@@ -32,15 +31,32 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	var text strings.Builder
-	for i := range r.Rows {
-		if row := &r.Rows[i]; row.Error != "" {
-			fmt.Fprintf(&text, "\n%s, %d connections, %s failed after %d rounds: %s\n",
-				row.Scenario, row.Connections, row.label(), row.Rounds, row.Error)
-		}
+	for _, failure := range r.failures() {
+		fmt.Fprintf(&text, "\n%s\n", failure)
 	}
-	fmt.Fprintf(&text, "\n%s\n%s\n", strings.Join(r.method(), "\n"), r.Machine)
+	fmt.Fprintln(&text)
+	for _, line := range slices.Concat(r.method(), r.remarks(), []string{r.Machine.String()}) {
+		fmt.Fprintln(&text, line)
+	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// of returns some of the rows.
+func (r *Report) of(wanted func(*Row) bool) []Row {
+	return slices.DeleteFunc(slices.Clone(r.Rows), func(row Row) bool { return !wanted(&row) })
+}
+
+// failures say how stacks failed.
+func (r *Report) failures() []string {
+	var failures []string
+	for i := range r.Rows {
+		if row := &r.Rows[i]; row.Error != "" {
+			failures = append(failures, fmt.Sprintf("%s, %d connections, %s failed after %d rounds: %s",
+				row.Scenario, row.Connections, row.label(), row.Rounds, row.Error))
+		}
+	}
+	return failures
 }
 
 // A table shows some columns of the rows that have them.
@@ -50,17 +66,29 @@ type table struct {
 	cells   func(row, baseline *Row) []string
 }
 
+func (t *table) columns() []string {
+	return append([]string{"SCENARIO", "CONNS", "STACK"}, t.heading...)
+}
+
+// line is that of a row among others.
+func (t *table) line(rows []Row, row *Row) []string {
+	return append([]string{row.Scenario, strconv.Itoa(row.Connections), row.label()}, t.cells(row, baselineOf(rows, row))...)
+}
+
 var tables = []table{
 	{
-		heading: []string{"RATIO", "MIN–MAX", "RATE", "CLIENT CPU", "SERVER CPU", "PER"},
+		heading: []string{"RATIO", "MIN–MAX", "RATE", "CPU RATIO", "CLIENT CPU", "SERVER CPU", "PER"},
 		has:     func(row *Row) bool { return !row.isIdle() },
 		cells: func(row, _ *Row) []string {
-			ratio, between := "-", "-"
+			ratio, between, cost := "-", "-", "-"
 			if row.Role != Baseline && row.Rounds > 0 {
 				ratio = fmt.Sprintf("%.2f", row.Ratio.Median)
 				between = fmt.Sprintf("%.2f–%.2f", row.Ratio.Min, row.Ratio.Max)
 			}
-			return []string{ratio, between, row.rate(), micros(row.ClientCPU), micros(row.ServerCPU), row.Unit}
+			if row.CPURatio.Median > 0 {
+				cost = fmt.Sprintf("%.2f", row.CPURatio.Median)
+			}
+			return []string{ratio, between, row.rate(), cost, micros(row.ClientCPU), micros(row.ServerCPU), row.Unit}
 		},
 	},
 	{
@@ -150,25 +178,53 @@ func micros(d time.Duration) string {
 
 func kib(bytes float64) string { return fmt.Sprintf("%.1f KiB", bytes/1024) }
 
-// method says how the figures came about, a line or more for each thing.
+// method says how the figures came about, in lines.
 func (r *Report) method() []string {
+	cores := "each on a half of the cores if the system is Linux"
+	if r.AnyCore {
+		cores = "on any core"
+	}
 	text := []string{
 		fmt.Sprintf("Each ratio is of a rate to that of stock crypto/tls in the slices before and after, of about %v each: the median of", r.Slice),
 		fmt.Sprintf("blocks of five rounds, with the least and the greatest block. %d rounds. The control is stock crypto/tls measured as the", r.Rounds),
 		"others are: what it differs from 1 by is noise, and what a stack differs by less than that is noise too.",
-		"Client and server are processes, each on a half of the cores if the system is Linux, over loopback, with AES-128-GCM;",
-		"their times are user's and system's.",
+		"Client and server are processes, " + cores + ", over loopback, with AES-128-GCM;",
+		"their times are user's and system's. The CPU ratio is of both together, and less is cheaper; where other processes take",
+		"their share of the machine it says more than rates do.",
+	}
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Stack == stdlibProxy }) {
+		text = append(text, "Terminators are compared with a careful proxy on crypto/tls, and the server's time is theirs; client and sink share",
+			"the first half of the cores, if there are halves.")
 	}
 	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.isIdle() }) {
 		text = append(text, "Memory is that of live objects and of goroutines' stacks, for each connection; its ratio is of all four, and less is lighter.")
 	}
+	return text
+}
+
+// steady is how far from 1 a control may be, in the hundredths that are printed, before the report says that the machine
+// was not quiet.
+const steady = 3
+
+// remarks say what is special about this report.
+func (r *Report) remarks() []string {
+	var remarks []string
+	var noisy []string
+	for i := range r.Rows {
+		if row := &r.Rows[i]; row.Role == Control && row.Rounds > 0 && math.Abs(math.Round(100*row.Ratio.Median)-100) > steady {
+			noisy = append(noisy, fmt.Sprintf("%s with %d (%.2f)", row.Scenario, row.Connections, row.Ratio.Median))
+		}
+	}
+	if len(noisy) > 0 {
+		remarks = append(remarks, "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in "+strings.Join(noisy, ", ")+".")
+	}
 	for _, note := range r.Notes {
-		text = append(text, "Note: "+note+".")
+		remarks = append(remarks, "Note: "+note+".")
 	}
 	if r.Interrupted {
-		text = append(text, "It was interrupted: not all was measured.")
+		remarks = append(remarks, "It was interrupted: not all was measured.")
 	}
-	return text
+	return remarks
 }
 
 // String is in one line.

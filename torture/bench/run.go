@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,7 +38,11 @@ type Plan struct {
 	// more control.
 	Stacks []Stack
 
-	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both.
+	// Terminators are compared with a careful proxy on crypto/tls. If nil, those of [Terminators].
+	Terminators []Terminator
+
+	// Sides says which ends of a variant are its stack's; the others are crypto/tls. If nil, both. Terminators have
+	// none.
 	Sides []Side
 
 	// Connections are the numbers of connections at once that bulk is measured with. If nil, 1 and 8. All else has one.
@@ -53,8 +58,12 @@ type Plan struct {
 	// Slice is about how long a slice lasts. If zero, DefaultSlice.
 	Slice time.Duration
 
-	// Progress is called after each round with how many have been played, and how many will be. To measure memory
-	// takes a round for each stack. If nil, nothing is.
+	// AnyCore lets all processes run on any core. If false, client and server have a half of the cores each, where the
+	// system is Linux and there are two: figures are steadier, and a process on one core has one thread of Go.
+	AnyCore bool
+
+	// Progress is called at the start and after each round, with how many have been played and how many will be. To
+	// measure memory takes a round for each stack. If nil, nothing is.
 	Progress func(done, total int)
 }
 
@@ -64,6 +73,9 @@ func (p *Plan) complete() error {
 	}
 	if p.Stacks == nil {
 		p.Stacks = Stacks()
+	}
+	if p.Terminators == nil {
+		p.Terminators = Terminators()
 	}
 	if p.Sides == nil {
 		p.Sides = []Side{Both}
@@ -122,23 +134,41 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	}
 	report := newReport(&plan)
 	began := time.Now()
-	places := newPlaces(dir)
-	var skipped []string
-	plan.Stacks, skipped = places.build(plan.Stacks)
+	places := newPlaces(dir, plan.AnyCore)
 	measurements := plan.measurements()
-	report.Notes = append(append(report.Notes, skipped...), fitFiles(measurements)...)
+	if len(measurements) == 0 {
+		return nil, errors.New("bench: nothing to measure: none of the stacks can play any of the scenarios")
+	}
+	if plan.uses(measurements, false) {
+		var skipped []string
+		plan.Stacks, skipped = places.build(plan.Stacks)
+		report.Notes = append(report.Notes, skipped...)
+	}
+	if plan.uses(measurements, true) {
+		var skipped []string
+		plan.Terminators, skipped = places.check(plan.Terminators)
+		report.Notes = append(report.Notes, skipped...)
+	}
+	measurements = plan.measurements() // without what was skipped
+	report.Notes = append(report.Notes, fitFiles(measurements)...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
 	}
+	plan.Progress(0, total)
 	for _, m := range measurements {
 		if ctx.Err() != nil {
 			break
 		}
-		report.add(m, m.play(ctx, places, func() {
+		err := m.play(ctx, places, func() {
 			done++
 			plan.Progress(done, total)
-		}))
+		})
+		if ctx.Err() != nil {
+			err = nil
+			m.forgive() // a terminator may have been interrupted, too
+		}
+		report.add(m, err)
 	}
 	report.Interrupted = ctx.Err() != nil
 	report.Elapsed = time.Since(began)
@@ -182,15 +212,25 @@ func (p *Plan) measurements() []*measurement {
 			connections = []int{p.IdleConnections}
 		}
 		for _, conns := range connections {
-			stock, variants := p.pairs(p.Scenarios[i].kind)
-			all = append(all, &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants})
+			stock, variants := p.pairs(&p.Scenarios[i])
+			if len(variants) == 1 {
+				continue // the control alone
+			}
+			m := &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants}
+			m.take = m.slice
+			all = append(all, m)
 		}
 	}
 	return all
 }
 
-// pairs returns the baseline, and the control with the variants that can play a kind.
-func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
+// uses reports whether stacks, or terminators, have a part in measurements.
+func (p *Plan) uses(measurements []*measurement, terminated bool) bool {
+	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.terminated == terminated })
+}
+
+// pairs returns the baseline, and the control with the variants that can play a scenario.
+func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 	id := 0
 	add := func(role Role, side Side, stack string) *pair {
 		base := Stdlib().Name
@@ -204,6 +244,18 @@ func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
 		}
 		return v
 	}
+	if scenario.terminated {
+		front := func(role Role, t Terminator) *pair {
+			v := add(role, Both, Stdlib().Name)
+			v.name, v.serverStack, v.terminator = t.Name, plain().Name, &t
+			return v
+		}
+		variants = append(variants, front(Control, Terminator{Name: stdlibProxy}))
+		for _, t := range p.Terminators {
+			variants = append(variants, front(Variant, t))
+		}
+		return front(Baseline, Terminator{Name: stdlibProxy}), variants
+	}
 	stock = add(Baseline, Both, Stdlib().Name)
 	variants = append(variants, add(Control, Both, Stdlib().Name))
 	for _, s := range p.Stacks {
@@ -211,7 +263,7 @@ func (p *Plan) pairs(k kind) (stock *pair, variants []*pair) {
 			variants = append(variants, add(Control, Both, s.Name))
 			continue
 		}
-		if !s.plays(k) {
+		if !s.plays(scenario.kind) {
 			continue
 		}
 		for _, side := range p.Sides {

@@ -53,25 +53,32 @@ func (r *Report) row(t *testing.T, role Role, stack string) *Row {
 	return found
 }
 
-// What takes a quarter longer has 0.8 of the rate, and what is the same has the same. The margins are wide, for other
-// tests run at the same time.
+// What takes a quarter longer has 0.8 of the rate, and what is the same has the same. Other tests run at the same time:
+// a run counts only if its control is steady, and one that counts and shows it is enough.
 func TestRatioShowsWhatIsSlower(t *testing.T) {
-	report := mustRun(t, Plan{
-		Scenarios: named(t, "ping-pong-1KiB"), Stacks: []Stack{slowToy()}, Rounds: 15, Slice: 10 * time.Millisecond,
-	})
-	slow, control := report.row(t, Variant, "slow-toy"), report.row(t, Control, "stdlib")
-	if slow.Error != "" || slow.Ratio.Median < 0.65 || slow.Ratio.Median > 0.92 {
-		t.Errorf("a stack that takes 5/4 of the time: %+v", slow)
+	const attempts, enough = 8, 4
+	counted := 0
+	for range attempts {
+		report := mustRun(t, Plan{
+			Scenarios: named(t, "ping-pong-1KiB"), Stacks: []Stack{slowToy()}, Rounds: 15, Slice: 10 * time.Millisecond,
+		})
+		slow, control := report.row(t, Variant, "slow-toy"), report.row(t, Control, "stdlib")
+		if slow.Error != "" || control.Error != "" || slow.Rounds != 15 || control.Rounds != 15 {
+			t.Fatalf("%+v\n%+v", slow, control)
+		}
+		t.Logf("%+v\n%+v", slow, control)
+		if control.Ratio.Median < 0.9 || control.Ratio.Median > 1.1 {
+			continue
+		}
+		counted++
+		if slow.Ratio.Median > 0.7 && slow.Ratio.Median < 0.9 && slow.CPURatio.Median > 1.05 {
+			return
+		}
 	}
-	if control.Error != "" || control.Ratio.Median < 0.85 || control.Ratio.Median > 1.15 {
-		t.Errorf("stock against stock: %+v", control)
+	if counted < enough {
+		t.Skipf("the machine is too busy: in %d of %d runs the control was steady", counted, attempts)
 	}
-	if slow.Rounds != 15 || control.Rounds != 15 || slow.Ratio.Min > slow.Ratio.Median || slow.Ratio.Max < slow.Ratio.Median {
-		t.Errorf("%+v\n%+v", slow, control)
-	}
-	if slow.ClientCPU <= control.ClientCPU {
-		t.Errorf("the slow client used %v a message, stock %v", slow.ClientCPU, control.ClientCPU)
-	}
+	t.Errorf("none of %d runs shows that a stack takes a quarter longer", counted)
 }
 
 func TestSideSaysWhichEndIsTheStacks(t *testing.T) {
@@ -112,6 +119,28 @@ func TestFailingStackIsReported(t *testing.T) {
 	}
 	if took := time.Since(began); took > sliceTimeout/2 {
 		t.Errorf("took %v: one end did not notice that the other had failed", took)
+	}
+}
+
+// A panic ends what is measured in the same process, and nothing else; the row of whom it was has its words.
+func TestPanicIsReported(t *testing.T) {
+	began := time.Now()
+	report := mustRun(t, Plan{
+		Scenarios: named(t, "ping-pong-1B", "idle-handshake"), Stacks: []Stack{panickingToy()},
+		Rounds: 1, Slice: time.Millisecond, IdleConnections: 3,
+	})
+	for _, row := range report.Rows {
+		switch {
+		case row.Scenario == "idle-handshake":
+			if row.Error != "" {
+				t.Errorf("%+v", row)
+			}
+		case row.Error == "" || row.Role == Variant && !strings.Contains(row.Error, "toy: panic"):
+			t.Errorf("%+v", row)
+		}
+	}
+	if took := time.Since(began); took > sliceTimeout/2 {
+		t.Errorf("took %v", took)
 	}
 }
 
@@ -175,6 +204,8 @@ func TestPlanIsChecked(t *testing.T) {
 		{Plan{Slice: time.Hour}, "Plan.Slice is 1h"},
 		{Plan{Connections: []int{0}}, "Plan.Connections has 0"},
 		{Plan{Connections: []int{1, mostConnections + 1}}, "Plan.Connections has 10001"},
+		{Plan{IdleConnections: -1}, "Plan.IdleConnections is -1"},
+		{Plan{Scenarios: named(t, "idle-1MiB"), Stacks: []Stack{openssl()}}, "nothing to measure"},
 		{Plan{Sides: []Side{"left"}}, `Plan.Sides has "left"`},
 	} {
 		if _, err := Run(t.Context(), test.plan); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -19,6 +19,8 @@ type Scenario struct {
 	kind kind
 	size int // bytes of a message
 	many bool
+
+	terminated bool // the server is plain, behind a Terminator
 }
 
 const (
@@ -39,12 +41,14 @@ func Scenarios() []Scenario {
 			all = append(all, s)
 		}
 	}
-	add(Scenario{Group: "bulk", About: "one direction at full speed, in writes of this size, read in pieces of 64 KiB",
+	add(Scenario{Group: "bulk", About: "one direction at full speed, in writes of this size, read in pieces of 64 KiB (of 16 KiB with more than 100 connections)",
 		Unit: bulkUnit, kind: oneWay, many: true}, 4<<10, 16<<10, 64<<10, 256<<10, 1<<20)
 	add(Scenario{Group: "one-way", About: "small messages in one direction, a Write each",
 		Unit: "message", kind: oneWay}, 100, 1<<10, 4<<10, 16<<10)
 	add(Scenario{Group: "ping-pong", About: "a message there and back, one at a time",
 		Unit: "round trip", kind: pingPong}, 1, 64, 1<<10, 4<<10)
+	add(Scenario{Group: "terminator", About: "as bulk, through a TLS terminator to a plain sink; the server's time is the terminator's",
+		Unit: bulkUnit, kind: oneWay, many: true, terminated: true}, 16<<10, 64<<10)
 	return append(all,
 		Scenario{Name: "handshake-full", Group: "handshake", Unit: "handshake", kind: handshakeFull,
 			About: "connect, handshake, a byte from the server, which brings the ticket, and close, one at a time"},

@@ -45,6 +45,7 @@ func Stacks() []Stack {
 	return []Stack{
 		stream("tlsstream", "tlsstream.Conn", tlsstream.Options{}),
 		stream("tlsstream-own", "tlsstream.Conn with Options.OwnRecords", tlsstream.Options{OwnRecords: true}),
+		stream("tlsstream-writebehind", "tlsstream.Conn with Options.WriteBehind of 256 KiB", tlsstream.Options{WriteBehind: 256 << 10}),
 		listener(),
 		openssl(),
 	}
@@ -78,6 +79,19 @@ func listener() Stack {
 		},
 	}
 }
+
+// plain is TCP, for a server behind a terminator.
+func plain() Stack {
+	return Stack{
+		Name:   "plain",
+		Server: func(conn net.Conn, _ *tls.Config) Conn { return plainConn{conn} },
+	}
+}
+
+type plainConn struct{ net.Conn }
+
+func (plainConn) Handshake() error                     { return nil }
+func (plainConn) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
 
 // one is a listener that accepts a conn that is there already.
 type one struct {

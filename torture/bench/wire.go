@@ -19,6 +19,9 @@ const (
 	opAccept operation = "accept"
 	opDial   operation = "dial"
 
+	// opTerminate has a process carry TLS connections to a port, as StockProxy does. The answer has the port.
+	opTerminate operation = "terminate"
+
 	// opRun has a client play its part of a slice. The answer comes when it has.
 	opRun operation = "run"
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy"
-	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
+	"github.com/deferredtls/deferredtls/torture/bench"
 )
 
 // syslogSocket is the size in bytes of each of the kernel's buffers between rsyslogd and the sink. All of them hold a part
@@ -23,7 +23,7 @@ func TestSyslogLinesArriveThroughProxy(t *testing.T) {
 		if layer.defers {
 			startProxy(t, front, sink.Addr().String())
 		} else {
-			go proxytest.Stock(front, syslogTLS(), sink.Addr().String(), syslogSocket)
+			go bench.StockProxy(front, syslogTLS(), sink.Addr().String(), syslogSocket)
 		}
 		return front.Addr().String(), func(gone <-chan struct{}) syslogSink { return receiveSyslog(sink, nil, gone) }
 	})

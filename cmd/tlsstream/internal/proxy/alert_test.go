@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
+	torturebench "github.com/deferredtls/deferredtls/torture/bench"
 )
 
 // dying is a backend that speaks HTTP/1.0, where the end of the connection is the end of
@@ -89,7 +89,7 @@ func TestRealClientsSeeADyingBackend(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go proxytest.Stock(l, testCA.ServerConfig(), address, 0)
+	go torturebench.StockProxy(l, testCA.ServerConfig(), address, 0)
 	ours := start(t, testConfig(address)).address
 	upload := filepath.Join(t.TempDir(), "upload")
 	if err := os.WriteFile(upload, pattern(8<<20), 0o600); err != nil {

@@ -6,7 +6,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
+	torturebench "github.com/deferredtls/deferredtls/torture/bench"
 )
 
 // BenchmarkThroughput carries data from a TLS client to a plain backend, and back, in
@@ -26,7 +26,7 @@ func BenchmarkThroughput(b *testing.B) {
 				}
 				defer front.Close()
 				if stack == "stdlib" {
-					go proxytest.Stock(front, testCA.ServerConfig(), back.Addr().String(), 0)
+					go torturebench.StockProxy(front, testCA.ServerConfig(), back.Addr().String(), 0)
 				} else {
 					s := New(testConfig(back.Addr().String()))
 					go s.Serve(front)

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/deferredtls/deferredtls/cmd/tlsstream/internal/proxy/proxytest"
+	torturebench "github.com/deferredtls/deferredtls/torture/bench"
 )
 
 var uploadRuns = flag.Int("upload.runs", 0, "runs for each row of the upload table; if zero, one, and of the control only one sure row for each client")
@@ -98,7 +98,7 @@ func (r row) once(t *testing.T, upload upload) (received, error) {
 	}
 	if r.stock {
 		defer front.Close()
-		go proxytest.Stock(front, r.tlsConfig(), b.Addr().String(), 0)
+		go torturebench.StockProxy(front, r.tlsConfig(), b.Addr().String(), 0)
 	} else {
 		config := testConfig(b.Addr().String())
 		config.TLS = r.tlsConfig()

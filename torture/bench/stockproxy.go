@@ -1,5 +1,4 @@
-// Package proxytest has what tests compare package proxy with.
-package proxytest
+package bench
 
 import (
 	"crypto/tls"
@@ -7,9 +6,9 @@ import (
 	"net"
 )
 
-// Stock carries the connections of l to a plain backend as a careful program on crypto/tls does, until l is closed.
+// StockProxy carries the connections of l to a plain backend as a careful program on crypto/tls does, until l is closed.
 // If sendBuffer is not zero, it is the size in bytes of the kernel's buffer towards the backend.
-func Stock(l net.Listener, config *tls.Config, to string, sendBuffer int) {
+func StockProxy(l net.Listener, config *tls.Config, to string, sendBuffer int) {
 	tl := tls.NewListener(l, config)
 	for {
 		front, err := tl.Accept()
