@@ -70,18 +70,19 @@ type ownReader struct {
 }
 
 // read is Conn.Read of crypto/tls: it returns data of one record.
-func (r *ownReader) read(p []byte) (int, error) {
+func (r *ownReader) read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	r.mu.Lock()
-	n, err := r.readLocked(p)
-	r.tidyLocked(err != nil)
-	r.mu.Unlock()
-	if r.closed.Load() {
-		r.wipe()
-	}
-	return n, err
+	defer func() { // a session cache may panic
+		r.tidyLocked(err != nil)
+		r.mu.Unlock()
+		if r.closed.Load() {
+			r.wipe()
+		}
+	}()
+	return r.readLocked(p)
 }
 
 func (r *ownReader) readLocked(p []byte) (int, error) {
