@@ -607,7 +607,7 @@ func (g *Gate) Stats() Stats {
 	if g.own != nil {
 		s.HeldBytes = g.own.heldBytes
 	}
-	if s.Deferral == DeferralWaiting && (len(g.candidates) > 0 || g.own != nil) {
+	if s.Deferral == DeferralWaiting && len(g.candidates) > 0 {
 		s.Deferral = DeferralReady
 	}
 	s.Alerts = g.alerts.Load()

@@ -123,6 +123,7 @@ func (g *Gate) TakeOver(cipherSuite uint16, o TakeOverOptions) (inbound *Epoch, 
 	g.inner, g.held = e, nil
 	g.wipeCandidates()
 	g.wipeInbound()
+	g.setDeferral(DeferralOn)
 	return inbound, nil
 }
 
@@ -187,7 +188,6 @@ func (g *Gate) SealDataLocked(dst, p []byte) (records []byte, n int, err error) 
 	if s.err != nil {
 		return dst, 0, s.err
 	}
-	g.setDeferral(DeferralOn)
 	if g.heldRecords > 0 {
 		g.cause = ReleaseData
 		dst = g.sealHeld(dst)
@@ -234,7 +234,6 @@ func (g *Gate) OweKeyUpdate() {
 	if s.err != nil {
 		return // no application data will follow
 	}
-	g.setDeferral(DeferralOn)
 	g.stats.KeyUpdates++
 	g.noteKeyUpdate(KeyUpdateSeen, 1)
 	if s.owed {
@@ -264,7 +263,6 @@ func (g *Gate) EndSealedLocked(description uint8, message []byte, err error) (re
 	if g.own.err != nil {
 		return nil
 	}
-	g.setDeferral(DeferralOn)
 	g.cause = ReleaseAlert
 	records = g.sealHeld(nil)
 	if message != nil {
