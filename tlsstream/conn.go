@@ -140,6 +140,9 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	e.client, e.options, e.netConn = client, *o, conn
 	e.wire.source = (*connTransport)(c)
 	e.wire.socket = membio.SocketOf(conn)
+	if e.wire.socket != nil {
+		e.wire.loanSource = c.readTransportTo
+	}
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
 	c.behind = newBehind(c, o.WriteBehind)
@@ -269,6 +272,21 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	}
 	c.engine.trace.DeliverAside() // the transport may have nothing for a long time
 	n, err := c.transport.Read(p)
+	return c.settleRead(n, err)
+}
+
+// readTransportTo is readTransport into memory that is lent when there is something to
+// read: then a Read that waits holds none.
+func (c *Conn) readTransportTo(l membio.Lender) (int, error) {
+	if c.laterErr != nil {
+		return 0, c.laterErr
+	}
+	c.engine.trace.DeliverAside()
+	n, err := c.engine.wire.socket.ReadTo(l)
+	return c.settleRead(n, err)
+}
+
+func (c *Conn) settleRead(n int, err error) (int, error) {
 	switch {
 	case err == nil:
 	case isTimeout(err):
@@ -500,7 +518,7 @@ func (c *Conn) VerifyHostname(host string) error {
 	if !c.ready.Load() {
 		return errors.New("tlsstream: VerifyHostname before the handshake is complete")
 	}
-	return c.engine.tls.VerifyHostname(host)
+	return c.engine.verifyHostname(host)
 }
 
 // OCSPResponse returns the stapled OCSP response of the server, if any.
@@ -511,8 +529,10 @@ func (c *Conn) NetConn() net.Conn { return c.transport }
 
 // TLS returns the tls.Conn inside, which has no transport: it reads and writes
 // memory. It is there for what only its type offers, and not for I/O. Do not
-// call its methods before the handshake is complete: they may block for ever.
-func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
+// call its methods before the handshake is complete: they may block for ever. With
+// Options.OwnRecords in effect it is nil from then on, except where a client keeps it for
+// its session cache; it is then out of use, and what is done with it has no effect on the stream.
+func (c *Conn) TLS() *tls.Conn { return c.engine.tls.Load() }
 
 // Stats returns the stream's counters.
 func (c *Conn) Stats() Stats {
