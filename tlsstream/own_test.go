@@ -313,33 +313,6 @@ func TestOwnRecordsCloseNeverCompletesHalfAWrite(t *testing.T) {
 	t.Logf("%d with close_notify, %d without", notified, broken)
 }
 
-// What crypto/tls would send for a record that nobody may send, ours sends: a table of the
-// fuzz target's seeds, with what becomes of each, so that the target is not blind.
-func TestOwnRecordsRefuseWhatCryptoTLSRefuses(t *testing.T) {
-	t.Parallel()
-	alerts := map[string]int{}
-	for _, c := range ownCases {
-		for _, script := range ownSeeds() {
-			compareOwn(t, c, script, 1000)
-			o := ownVictim(t, c).play(t, script, 1000)
-			alerts[fmt.Sprintf("%s %d", o.end, o.alerts)]++
-		}
-	}
-	for _, a := range []tlsstream.Alert{
-		tlsstream.AlertUnexpectedMessage, tlsstream.AlertBadRecordMAC, tlsstream.AlertRecordOverflow, tlsstream.AlertIllegalParameter,
-		tlsstream.AlertDecodeError, tlsstream.AlertProtocolVersion, tlsstream.AlertInternalError,
-	} {
-		if alerts[fmt.Sprintf("local [%d]", a)] == 0 {
-			t.Errorf("no script makes a victim send %v: %v", a, alerts)
-		}
-	}
-	for _, end := range []string{"truncated []", "close_notify []", "remote 40 []"} {
-		if alerts[end] == 0 {
-			t.Errorf("no script ends by %s: %v", end, alerts)
-		}
-	}
-}
-
 // What comes in one piece with the end of the handshake is not lost in a buffer of crypto/tls's.
 func TestOwnRecordsLoseNothingBehindTheHandshake(t *testing.T) {
 	t.Parallel()
