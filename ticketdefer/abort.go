@@ -55,6 +55,8 @@ func (g *Gate) AbortLocked(description uint8, cipherSuite uint16, message []byte
 		return nil, ErrNoKeys
 	case phaseClosed, phaseWiped:
 		return nil, ErrEnded
+	case phaseOwned:
+		return g.abortOwned(description, message)
 	case phaseHandshake:
 		// Both sides change to the application's keys with their one sealed
 		// flight. Its first record has been tried, and nothing has gone out

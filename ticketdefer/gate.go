@@ -83,6 +83,7 @@ const (
 	phaseClosed                 // close_notify has passed; KeyUpdates are accepted and discarded
 	phaseOff                    // everything passes
 	phaseWiped                  // nothing passes: what was held is gone, so nothing later would open
+	phaseOwned                  // nothing of the TLS stack's passes: see TakeOver
 )
 
 // errOutOfStep ends a connection whose records cannot be sealed again: it takes
@@ -120,6 +121,10 @@ type Gate struct {
 	changed         bool   // change_cipher_spec was written
 	handshakeSecret []byte // a client's *_HANDSHAKE_TRAFFIC_SECRET
 
+	// What TakeOver needs.
+	wantsInbound bool
+	inbound      []byte // the other direction's *_TRAFFIC_SECRET_0
+
 	inner *Epoch // crypto/tls seals in it; nil before the epoch
 	wire  *Epoch // the peer opens in it; nil while it is the same as inner
 
@@ -135,6 +140,7 @@ type Gate struct {
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
+	own    *sealer      // set in phaseOwned
 	said   *Event       // what that record is, if it is an alert: to be noted behind what it takes along
 	stats  Stats
 	lent   *openBuffer // see scratch
@@ -192,8 +198,11 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 
 // FilterLocked is Filter for a caller that has locked the gate.
 func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
-	if g.phase == phaseWiped {
+	switch g.phase {
+	case phaseWiped:
 		return due, net.ErrClosed
+	case phaseOwned:
+		return due, nil
 	}
 
 	// p[start:pos] are records that pass untouched and adjoin.
@@ -424,7 +433,7 @@ func (g *Gate) judgeKeyUpdate(record, content []byte, request byte) (action, err
 		if g.heldUpdates == 1 {
 			// Filter appends the record to what is held now.
 			g.firstUpdateEnd = len(g.held) + len(record)
-			g.afterFirst = g.inner.clone()
+			g.afterFirst = g.inner.Clone()
 			g.mixed = false
 		}
 	}
@@ -519,6 +528,9 @@ func (g *Gate) Release() [][]byte {
 // ReleaseLocked is Release for a caller that has locked the gate.
 func (g *Gate) ReleaseLocked() [][]byte {
 	g.cause = ReleaseFlush
+	if g.own != nil {
+		return [][]byte{g.sealHeld(nil)}
+	}
 	return g.release(nil)
 }
 
@@ -539,6 +551,7 @@ func (g *Gate) turnOff(why Deferral) {
 	}
 	g.setDeferral(why)
 	g.wipeCandidates()
+	g.wipeInbound()
 }
 
 // Closed reports whether the gate's TLS session is over, so that another may
@@ -597,6 +610,9 @@ func (g *Gate) Stats() Stats {
 	defer g.mu.Unlock()
 	s := g.stats
 	s.HeldRecords, s.HeldBytes = g.heldRecords, len(g.held)
+	if g.own != nil {
+		s.HeldBytes = g.own.heldBytes
+	}
 	if s.Deferral == DeferralWaiting && len(g.candidates) > 0 {
 		s.Deferral = DeferralReady
 	}
@@ -616,4 +632,6 @@ func (g *Gate) Wipe() {
 	g.wire.Wipe()
 	g.inner, g.wire = nil, nil
 	g.forget()
+	g.wipeInbound()
+	g.own.wipe()
 }

@@ -117,7 +117,7 @@ func judgeHostile(t *testing.T, l layered, h half, send func(p *puppet) []byte) 
 	a, b := tlstest.TCPPair(t)
 	wire := &recorder{Conn: a}
 	c, p, stats := h.start(t, l, wire, b)
-	out := p.in.clone()
+	out := p.in.Clone()
 	// A peer's reset would be another verdict.
 	sent := make(chan struct{})
 	go func() {

@@ -63,13 +63,15 @@ func parseLogLine(line []byte) (l logLine, ok bool) {
 
 // take hands the line to the gate, which keeps what is its direction's.
 func (g *Gate) take(l *logLine) {
-	label := labelServerTraffic
+	label, other := labelServerTraffic, labelClientTraffic
 	if g.client {
-		label = labelClientTraffic
+		label, other = other, label
 	}
 	switch l.label {
 	case label:
 		g.AddSecret(l.secret[:l.n])
+	case other:
+		g.keepInbound(l.secret[:l.n])
 	case labelTLS12:
 		g.Disable(DeferralTLS12)
 	case labelClientHandshake:

@@ -51,6 +51,8 @@ type Epoch struct {
 	aead   cipher.AEAD // nil while the epoch rests
 	iv     [12]byte
 	seq    uint64
+
+	scratch [12]byte // the nonce of the record at work: what an interface is called with escapes
 }
 
 // NewEpoch makes the epoch that begins with the given traffic secret, as the
@@ -119,8 +121,8 @@ func (e *Epoch) next() (*Epoch, error) {
 	return newEpoch(e.suite, secret)
 }
 
-// clone copies e, secret included, so that either can be wiped.
-func (e *Epoch) clone() *Epoch {
+// Clone copies e, secret included, so that either can be wiped.
+func (e *Epoch) Clone() *Epoch {
 	c := *e
 	c.secret = slices.Clone(e.secret)
 	return &c
@@ -129,13 +131,13 @@ func (e *Epoch) clone() *Epoch {
 // Sequence is the number of records sealed or opened so far in this epoch.
 func (e *Epoch) Sequence() uint64 { return e.seq }
 
-// nonce is the per-record nonce of RFC 8446 5.3.
-func (e *Epoch) nonce() [12]byte {
-	nonce := e.iv
+// nonce is the per-record nonce of RFC 8446 5.3. It is overwritten by the next call.
+func (e *Epoch) nonce() []byte {
+	e.scratch = e.iv
 	for i := range 8 {
-		nonce[4+i] ^= byte(e.seq >> (56 - 8*i))
+		e.scratch[4+i] ^= byte(e.seq >> (56 - 8*i))
 	}
-	return nonce
+	return e.scratch[:]
 }
 
 // Open opens one whole record, header included, at the current sequence
@@ -149,8 +151,7 @@ func (e *Epoch) Open(dst, record []byte) (contentType byte, content []byte, err 
 	if e.wake() != nil {
 		return 0, nil, errOpen
 	}
-	nonce := e.nonce()
-	plain, err := e.aead.Open(dst, nonce[:], record[recordHeaderLen:], record[:recordHeaderLen])
+	plain, err := e.aead.Open(dst, e.nonce(), record[recordHeaderLen:], record[:recordHeaderLen])
 	if err != nil {
 		return 0, nil, errOpen
 	}
@@ -175,8 +176,7 @@ func (e *Epoch) Seal(dst []byte, contentType byte, content []byte) []byte {
 	body := len(dst)
 	dst = append(dst, content...)
 	dst = append(dst, contentType)
-	nonce := e.nonce()
-	dst = e.aead.Seal(dst[:body], nonce[:], dst[body:], dst[header:body])
+	dst = e.aead.Seal(dst[:body], e.nonce(), dst[body:], dst[header:body])
 	e.seq++
 	return dst
 }

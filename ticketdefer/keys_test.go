@@ -191,20 +191,20 @@ func TestNonceCountsInAllItsBytes(t *testing.T) {
 	for shift := range 64 {
 		for _, seq := range []uint64{1 << shift, 1<<shift | 1} {
 			e.seq = seq
-			if old, ok := seen[e.nonce()]; ok && old != seq {
+			if old, ok := seen[[12]byte(e.nonce())]; ok && old != seq {
 				t.Errorf("sequence %#x and %#x have the same nonce", old, seq)
 			}
-			seen[e.nonce()] = seq
+			seen[[12]byte(e.nonce())] = seq
 		}
 	}
 	e.seq = 0
-	mustEqual(t, "nonce 0", e.iv, e.nonce())
+	mustEqual(t, "nonce 0", e.iv, [12]byte(e.nonce()))
 	e.seq = 0x0102030405060708
 	want := e.iv
 	for i := range 8 {
 		want[4+i] ^= byte(i + 1)
 	}
-	mustEqual(t, "nonce", want, e.nonce())
+	mustEqual(t, "nonce", want, [12]byte(e.nonce()))
 }
 
 func TestNewEpochRefusesWhatIsNoTLS13Secret(t *testing.T) {

@@ -150,7 +150,7 @@ func (e *Engine) abort(a Alert, text string) error {
 	var suite uint16
 	var reason []byte
 	if e.complete.Load() {
-		suite = e.tls.ConnectionState().CipherSuite
+		suite = e.ConnectionState().CipherSuite
 		if text != "" && e.sendsReasons {
 			reason = reasonMessages(trimReason(text), e.goodTicket)
 		}
@@ -174,7 +174,7 @@ func (e *Engine) provokeAlert() error {
 	switch {
 	case e.complete.Load():
 		// Plaintext that crypto/tls has already is read first: a record at most.
-		_, _ = io.Copy(io.Discard, struct{ io.Reader }{e.tls})
+		_, _ = io.Copy(io.Discard, struct{ io.Reader }{e.tls.Load()})
 	case e.wire.turn.begun():
 		_, _ = e.wire.turn.step(nil)
 	}

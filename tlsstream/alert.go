@@ -192,12 +192,15 @@ func alertOf(err error) (alert Alert, remote, ok bool) {
 // withAlert makes an *AlertError of an error of crypto/tls with which an alert came
 // or went.
 func (e *Engine) withAlert(err error) error {
+	if err == ErrWantRead { // the usual one, in the midst of traffic
+		return err
+	}
 	alert, remote, ok := alertOf(err)
 	if !ok {
 		// Many errors do not say that an alert was sent, but the gate saw it.
 		alert = Alert(e.wire.gate.FatalAlert())
 	}
-	if alert == AlertCloseNotify || err == ErrWantRead {
+	if alert == AlertCloseNotify {
 		return err
 	}
 	if last := e.lastAlert.Load(); last != nil && last.Err == err {

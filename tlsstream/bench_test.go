@@ -11,13 +11,13 @@ import (
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
 )
 
-// Each benchmark has a sub-benchmark stack=... for crypto/tls alone and for both
-// of our paths, with the same stack at both ends. For benchstat:
+// Each benchmark has a sub-benchmark stack=... for crypto/tls alone and for our
+// paths, with the same stack at both ends. For benchstat:
 //
 //	go test -run '^$' -bench . -count 10 ./tlsstream | benchstat -col /stack -
 
 func forStacks(b *testing.B, f func(b *testing.B, s stack)) {
-	for _, s := range []stack{stockStack, streamStack, listenerStack} {
+	for _, s := range []stack{stockStack, streamStack, ownStack, listenerStack} {
 		b.Run("stack="+s.name, func(b *testing.B) { f(b, s) })
 	}
 }

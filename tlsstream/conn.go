@@ -24,7 +24,7 @@ import (
 // A Conn is an Engine, crypto/tls over memory, and a transport:
 //
 //	Write ─► crypto/tls seals ─► gate ─► pending ─► transport   (the writer's turn)
-//	              ▲                held                          (nobody's turn)
+//	              ▲                held                         (nobody's turn)
 //	Read  ─► crypto/tls opens ◄──────────────────── transport   (the reader's turn)
 //
 // crypto/tls writes into memory, so whatever Read makes it write it never waits
@@ -42,8 +42,16 @@ import (
 // before anything later and are never dropped while the stream lives. That is
 // why a Write that times out is not the end, as it is with crypto/tls: n says
 // how many bytes were sealed, they are pending, and the next Write begins with
-// them. A Write of any length is sealed in slices of writeSlice bytes, each
-// sent before the next is sealed, so pending bytes are bounded by one slice.
+// them. A Write of any length is sealed in slices, each sent before the next is
+// sealed, so pending bytes are bounded by one slice.
+//
+// Over a socket application data takes a shorter way: as each record is sealed it is
+// offered to the kernel, by a write that never waits and says whether more follows
+// (MSG_MORE), and only what the kernel has no room for becomes pending. So a Write of
+// many records costs little more than one system call, nothing is copied, and a writer
+// whose peer does not read holds the rest of one record. It happens under crypto/tls's
+// write lock, which a Read that answers a KeyUpdate takes too: it never waits for
+// the peer, only for that one call.
 //
 // With Options.WriteBehind a goroutine does this for Write: see writebehind.go. What
 // it sends the application has written before, so it is still the application's turn.
@@ -131,6 +139,9 @@ func (o *Options) newConn(conn net.Conn, config *tls.Config, client bool) *Conn 
 	e.client, e.options, e.netConn = client, *o, conn
 	e.wire.source = (*connTransport)(c)
 	e.wire.socket = membio.SocketOf(conn)
+	if e.wire.socket != nil {
+		e.wire.loanSource = c.readTransportTo
+	}
 	e.wire.local, e.wire.remote = conn.LocalAddr(), conn.RemoteAddr()
 	e.init(config)
 	c.behind = newBehind(c, o.WriteBehind)
@@ -260,6 +271,21 @@ func (c *Conn) readTransport(p []byte) (int, error) {
 	}
 	c.engine.trace.DeliverAside() // the transport may have nothing for a long time
 	n, err := c.transport.Read(p)
+	return c.settleRead(n, err)
+}
+
+// readTransportTo is readTransport into memory that is lent when there is something to
+// read: then a Read that waits holds none.
+func (c *Conn) readTransportTo(l membio.Lender) (int, error) {
+	if c.laterErr != nil {
+		return 0, c.laterErr
+	}
+	c.engine.trace.DeliverAside()
+	n, err := c.engine.wire.socket.ReadTo(l)
+	return c.settleRead(n, err)
+}
+
+func (c *Conn) settleRead(n int, err error) (int, error) {
 	switch {
 	case err == nil:
 	case isTimeout(err):
@@ -491,7 +517,7 @@ func (c *Conn) VerifyHostname(host string) error {
 	if !c.ready.Load() {
 		return errors.New("tlsstream: VerifyHostname before the handshake is complete")
 	}
-	return c.engine.tls.VerifyHostname(host)
+	return c.engine.verifyHostname(host)
 }
 
 // OCSPResponse returns the stapled OCSP response of the server, if any.
@@ -502,8 +528,10 @@ func (c *Conn) NetConn() net.Conn { return c.transport }
 
 // TLS returns the tls.Conn inside, which has no transport: it reads and writes
 // memory. It is there for what only its type offers, and not for I/O. Do not
-// call its methods before the handshake is complete: they may block for ever.
-func (c *Conn) TLS() *tls.Conn { return c.engine.tls }
+// call its methods before the handshake is complete: they may block for ever. With
+// Options.OwnRecords in effect it is nil from then on, except where a client keeps it for
+// its session cache; it is then out of use, and what is done with it has no effect on the stream.
+func (c *Conn) TLS() *tls.Conn { return c.engine.tls.Load() }
 
 // Stats returns the stream's counters.
 func (c *Conn) Stats() Stats {

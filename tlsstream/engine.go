@@ -38,7 +38,7 @@ const recordSlice = 16 << 10
 type Engine struct {
 	client  bool
 	options Options
-	tls     *tls.Conn
+	tls     atomic.Pointer[tls.Conn] // nil once it is dropped: see own
 	wire    transport
 	netConn net.Conn // of the Conn that this is the engine of; nil otherwise
 
@@ -46,6 +46,11 @@ type Engine struct {
 	failed      error       // the handshake's final error; guarded by handshaking
 	complete    atomic.Bool
 	closed      atomic.Bool
+
+	// With Options.OwnRecords.
+	setup    *ownSetup    // until the handshake is complete; guarded by handshaking
+	own      *ownRecords  // set before complete, if the records are ours
+	ownState atomic.Int32 // Stats.OwnRecords
 
 	trace       *ticketdefer.Observer      // of options.Trace; nil without one
 	peerAlerted atomic.Bool                // the peer's alert, or close_notify, has been noted with trace
@@ -100,7 +105,11 @@ func (e *Engine) init(config *tls.Config) {
 	if e.options.Reasons {
 		e.wireReasons(bound)
 	}
-	e.tls = construct(&e.wire, bound)
+	var under net.Conn = &e.wire
+	if e.options.OwnRecords || ownByDefault {
+		under = e.wireOwn(bound)
+	}
+	e.tls.Store(construct(under, bound))
 }
 
 // Feed takes ciphertext from the peer and returns how many bytes it took. It
@@ -171,7 +180,7 @@ func (e *Engine) handshake(ctx context.Context) error {
 	alerts := e.wire.gate.Alerts()
 	var first func() error
 	if !e.wire.turn.begun() {
-		first = func() error { return e.tls.HandshakeContext(ctx) }
+		first = func() error { return e.tls.Load().HandshakeContext(ctx) }
 	}
 	ended, err := e.wire.turn.step(first)
 	returned = true
@@ -185,7 +194,9 @@ func (e *Engine) handshake(ctx context.Context) error {
 		e.failed = e.handshakeError(err)
 		return e.failed
 	}
-	if state := e.tls.ConnectionState(); state.Version < tls.VersionTLS13 {
+	state := e.tls.Load().ConnectionState()
+	e.takeOver(state)
+	if state.Version < tls.VersionTLS13 {
 		// A resumed handshake of TLS 1.2 logs no secret that would tell.
 		e.wire.gate.Disable(ticketdefer.DeferralTLS12)
 	} else {
@@ -213,7 +224,7 @@ func (e *Engine) Read(p []byte) (int, error) {
 
 // read is Read after the handshake.
 func (e *Engine) read(p []byte) (int, error) {
-	n, err := e.tls.Read(p)
+	n, err := e.readRecords(p)
 	switch {
 	case err == nil:
 	case n > 0 && err == ErrWantRead:
@@ -239,6 +250,10 @@ func (e *Engine) Write(p []byte) (int, error) {
 	if err := e.Handshake(); err != nil {
 		return 0, err
 	}
+	if e.own != nil {
+		e.own.writes.Add(1) // before closed is looked at
+		defer e.own.writes.Add(-1)
+	}
 	if e.closed.Load() {
 		return 0, net.ErrClosed
 	}
@@ -260,8 +275,7 @@ func (e *Engine) Write(p []byte) (int, error) {
 // seal seals p, which is to leave behind what is due, and in front of more bytes of
 // the same Write.
 func (e *Engine) seal(p []byte, more int) (int, error) {
-	e.wire.toSeal = len(p) + more
-	n, err := e.tls.Write(p)
+	n, err := e.sealRecords(p, more)
 	switch {
 	case err == nil:
 	case e.writeClosed.Load():
@@ -292,7 +306,7 @@ func (e *Engine) CloseWrite() error {
 	}
 	defer e.deliver()
 	e.writeClosed.Store(true)
-	return e.tls.CloseWrite()
+	return e.sealCloseNotify()
 }
 
 // Close ends the engine. If the handshake is complete and no Write is in
@@ -306,7 +320,7 @@ func (e *Engine) Close() error {
 	defer e.deliver()
 	var err error
 	if e.complete.Load() {
-		err = e.tls.Close()
+		err = e.closeRecords()
 	}
 	e.stop()
 	return err
@@ -325,6 +339,9 @@ func (e *Engine) stop() {
 		e.handshaking.Unlock()
 	}
 	e.wire.gate.Wipe()
+	if e.complete.Load() && e.own != nil {
+		e.own.reader.wipe()
+	}
 }
 
 // ConnectionState returns the zero ConnectionState until the handshake is
@@ -333,7 +350,7 @@ func (e *Engine) ConnectionState() tls.ConnectionState {
 	if !e.complete.Load() {
 		return tls.ConnectionState{} // crypto/tls holds its lock while suspended
 	}
-	return e.tls.ConnectionState()
+	return e.state()
 }
 
 // Stats are the counters of a stream.
@@ -343,13 +360,16 @@ type Stats struct {
 	Gathered  int // bytes of plaintext that Write has taken and that are not sealed so far; see Options.WriteBehind
 	Pending   int // bytes of ciphertext that are due and that the transport has not taken
 	ReadAhead int // bytes of ciphertext that have arrived and that nobody has read
+
+	OwnRecords OwnRecords // whether Options.OwnRecords is in effect
 }
 
 // Stats returns the engine's counters. It may be called at any time.
 func (e *Engine) Stats() Stats {
 	return Stats{
-		Stats:     e.wire.gate.Stats(),
-		Pending:   e.Pending(),
-		ReadAhead: e.wire.buffered(),
+		Stats:      e.wire.gate.Stats(),
+		Pending:    e.Pending(),
+		ReadAhead:  e.wire.buffered(),
+		OwnRecords: OwnRecords(e.ownState.Load()),
 	}
 }

@@ -49,6 +49,12 @@ var (
 		client: func(c net.Conn, config *tls.Config) secureConn { return tlsstream.Client(c, config) },
 		server: func(c net.Conn, config *tls.Config) secureConn { return tlsstream.Server(c, config) },
 	}
+	ownOptions = tlsstream.Options{OwnRecords: true}
+	ownStack   = stack{
+		name:   "tlsstream-own",
+		client: func(c net.Conn, config *tls.Config) secureConn { return ownOptions.Client(c, config) },
+		server: func(c net.Conn, config *tls.Config) secureConn { return ownOptions.Server(c, config) },
+	}
 	// The path of Dialer.DialContext and Listener.Accept.
 	listenerStack = stack{
 		name: "listener",

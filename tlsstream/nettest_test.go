@@ -17,11 +17,8 @@ import (
 // nettestOver runs the conformance test of package net over streams on the
 // transports that dial makes. crypto/tls fails three of its parts, for which a
 // timed-out Write must not be the end.
-func nettestOver(t *testing.T, writeBehind int, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
-	o := tlsstream.Options{
-		CloseTimeout: 100 * time.Millisecond, // stop's first Close may have no reader
-		WriteBehind:  writeBehind,
-	}
+func nettestOver(t *testing.T, o tlsstream.Options, roomForAlerts bool, dial func() (client, server net.Conn, err error)) {
+	o.CloseTimeout = 100 * time.Millisecond // stop's first Close may have no reader
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		a, b, err := dial()
 		if err != nil {
@@ -56,7 +53,9 @@ func (c lastToClose) Close() error {
 	return err
 }
 
-func TestNettestOverTCP(t *testing.T) { nettestOver(t, 0, true, dialTCP) }
+func TestNettestOverTCP(t *testing.T) { nettestOver(t, tlsstream.Options{}, true, dialTCP) }
+
+func TestNettestOwnRecordsOverTCP(t *testing.T) { nettestOver(t, ownOptions, true, dialTCP) }
 
 func dialTCP() (client, server net.Conn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,9 +75,9 @@ func dialTCP() (client, server net.Conn, err error) {
 // next to nothing.
 func TestNettestWithWriteBehind(t *testing.T) {
 	for _, limit := range []int{7, 1 << 20} {
-		t.Run(fmt.Sprintf("TCP/limit=%d", limit), func(t *testing.T) { nettestOver(t, limit, true, dialTCP) })
+		t.Run(fmt.Sprintf("TCP/limit=%d", limit), func(t *testing.T) { nettestOver(t, tlsstream.Options{WriteBehind: limit}, true, dialTCP) })
 		t.Run(fmt.Sprintf("pipe/limit=%d", limit), func(t *testing.T) {
-			nettestOver(t, limit, false, func() (client, server net.Conn, err error) {
+			nettestOver(t, tlsstream.Options{WriteBehind: limit}, false, func() (client, server net.Conn, err error) {
 				a, b := membio.Pipe(membio.PipeOptions{})
 				return a, b, nil
 			})
@@ -87,21 +86,25 @@ func TestNettestWithWriteBehind(t *testing.T) {
 }
 
 // Over pipes with buffers of many sizes, down to none, cut into segments or not.
-func TestNettestOverPipe(t *testing.T) {
+func TestNettestOverPipe(t *testing.T) { nettestOverPipe(t, tlsstream.Options{}) }
+
+func TestNettestOwnRecordsOverPipe(t *testing.T) { nettestOverPipe(t, ownOptions) }
+
+func nettestOverPipe(t *testing.T, o tlsstream.Options) {
 	side := func(buffer, segment int) membio.PipeSide {
 		return membio.PipeSide{SendBuffer: buffer, ReceiveBuffer: buffer, MaxSegment: segment}
 	}
-	for _, o := range []membio.PipeOptions{
+	for _, p := range []membio.PipeOptions{
 		{}, // lockstep
 		{A: side(20, 0), B: side(20, 0)},
 		{A: side(100, 7), B: side(4096, 1000), Seed: 1},
 		{A: side(64<<10, 0), B: side(64<<10, 0)},
 		{A: side(1<<20, 1460), B: side(1<<20, 1460), Seed: 2},
 	} {
-		name := fmt.Sprintf("a=%d,%d/b=%d,%d", o.A.SendBuffer, o.A.MaxSegment, o.B.SendBuffer, o.B.MaxSegment)
+		name := fmt.Sprintf("a=%d,%d/b=%d,%d", p.A.SendBuffer, p.A.MaxSegment, p.B.SendBuffer, p.B.MaxSegment)
 		t.Run(name, func(t *testing.T) {
-			nettestOver(t, 0, o.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
-				a, b := membio.Pipe(o)
+			nettestOver(t, o, p.A.ReceiveBuffer >= 50, func() (client, server net.Conn, err error) {
+				a, b := membio.Pipe(p)
 				return a, b, nil
 			})
 		})

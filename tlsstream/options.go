@@ -98,6 +98,23 @@ type Options struct {
 	// are an error, or a panic in functions that return none.
 	WriteBehind int
 
+	// OwnRecords makes this package seal and open the application's records itself,
+	// once crypto/tls has completed the handshake. It is for very many connections that
+	// are idle most of the time: an idle Engine then keeps less than 4 KiB, where crypto/tls
+	// keeps buffers as large as the records it has seen. Also, KeyUpdates of a
+	// peer cost no memory, and this side changes its keys before they are worn out
+	// (RFC 8446 5.5), which crypto/tls never does. Bytes and alerts on
+	// the wire are as without it, but that one KeyUpdate answers all of a peer's that came
+	// before it (RFC 8446 4.6.3).
+	//
+	// It has no effect with TLS 1.2, and in FIPS 140-3 mode: see Stats.OwnRecords.
+	// A client with a ClientSessionCache, or Reasons, keeps its tls.Conn for the tickets.
+	// If zero, crypto/tls seals and opens all records.
+	OwnRecords bool
+
+	// updateAfter is ticketdefer.TakeOverOptions.UpdateAfter; tests set it.
+	updateAfter uint64
+
 	// Trace is called for what happens below the application: see there. If nil,
 	// nothing is, and it costs nothing.
 	Trace *Trace

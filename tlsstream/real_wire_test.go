@@ -134,7 +134,8 @@ func TestNothingIsWrittenOutOfTurn(t *testing.T) {
 			t.Fatal(err)
 		}
 		writes, answer := wire.since(flight)
-		checkRelease(t, writes, wireRecord{23, keyUpdateRecord}, wireRecord{23, keyUpdateRecord}, wireRecord{23, 1000 + dataOverhead})
+		answers := []wireRecord{{23, keyUpdateRecord}, {23, keyUpdateRecord}}[:answersHeld(p.stack.name, 2)]
+		checkRelease(t, writes, append(answers, wireRecord{23, 1000 + dataOverhead})...)
 		conn.Close()
 		writes, _ = wire.since(answer)
 		if diff := cmp.Diff([][]wireRecord{{{23, closeNotifyRecord}}}, writes); diff != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/deferredtls/deferredtls/tlsstream"
@@ -158,6 +159,9 @@ func TestTraceTellsOfKeyUpdates(t *testing.T) {
 				"update seen 1", "held update, 4 in all",
 				"update seen 1", "update collapsed 3", "update collapsed 1",
 				"update seen 1", "update collapsed 1",
+			}
+			if answersHeld(s.name, requests) == 1 {
+				want = append(want[:3], slices.Repeat([]string{"update seen 1", "update collapsed 1"}, requests-1)...)
 			}
 			log.expect(t, "before the write the server", want...)
 			if _, err := server.Write([]byte("x")); err != nil {

@@ -36,6 +36,9 @@ type transport struct {
 	// for an Engine. It must not return bytes and an error together.
 	source io.Reader
 
+	// loanSource is source for one that lends memory; nil over what is no socket.
+	loanSource func(membio.Lender) (int, error)
+
 	// socket lets application data leave as it is sealed, from crypto/tls's own
 	// memory, if nothing is due before it. It is a write that never waits, so the
 	// lock of crypto/tls's under which it is made holds up nobody. Nil for an
@@ -43,6 +46,9 @@ type transport struct {
 	// the queue.
 	socket *membio.Socket
 	toSeal int // bytes that the application's Write has still to seal; its own
+
+	// unopened is how much of a record an ownReader has taken off in, or source.
+	unopened atomic.Int32
 
 	// direct is set while Read has nothing to ask but source. It is changed under mu.
 	direct atomic.Bool
@@ -67,20 +73,25 @@ const recordOverhead = 5 + 1 + 16
 // handshake is over, to tell what the peer speaks if it is not TLS.
 const headLen = 96 // a ServerHello up to its cipher suite
 
-func (t *transport) Read(p []byte) (int, error) {
+func (t *transport) Read(p []byte) (int, error) { return t.readAtMost(p, len(p)) }
+
+// readAtMost is Read of at most so many bytes. All of p may be used: what fill reads
+// into it beyond that stays here.
+func (t *transport) readAtMost(p []byte, most int) (int, error) {
 	for {
 		if t.direct.Load() {
 			return t.readSource(p)
 		}
 		t.mu.Lock()
 		if t.filled > 0 {
-			n := t.filled
+			n := min(t.filled, most)
+			t.in.Write(p[n:t.filled])
 			t.want, t.filled = nil, 0
 			t.mu.Unlock()
 			return n, nil
 		}
 		if t.in.Len() > 0 {
-			n, _ := t.in.Read(p)
+			n, _ := t.in.Read(p[:min(len(p), most)])
 			t.mu.Unlock()
 			return n, nil
 		}
@@ -165,7 +176,7 @@ func (t *transport) feed(p []byte) (int, error) {
 	if t.end != nil {
 		return 0, net.ErrClosed
 	}
-	t.in.Limit = inputLimit
+	t.in.Limit = inputLimit - int(t.unopened.Load())
 	n, err := t.in.Write(p)
 	t.countLocked(p[:n])
 	if err != nil {
@@ -196,7 +207,7 @@ func (t *transport) start() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started = true
-	t.head, t.turn = nil, nil
+	t.head, t.want, t.turn = nil, nil, nil
 	t.direct.Store(t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
 }
 
@@ -220,7 +231,7 @@ func (t *transport) truncated() bool {
 func (t *transport) buffered() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.in.Len()
+	return t.in.Len() + int(t.unopened.Load())
 }
 
 func (t *transport) Write(p []byte) (int, error) {

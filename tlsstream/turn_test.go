@@ -3,6 +3,7 @@ package tlsstream_test
 import (
 	"crypto/tls"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -219,8 +220,8 @@ func TestTurnOfKeyUpdate(t *testing.T) {
 			}
 			x.wantSent()
 			x.server.Write([]byte("response"))
-			answer := turnRecord{0, "key update"}
-			x.wantSent(answer, answer, answer, turnRecord{0, "data"})
+			want := slices.Repeat([]turnRecord{{0, "key update"}}, answersHeld(s.name, 3))
+			x.wantSent(append(want, turnRecord{0, "data"})...)
 			got := make([]byte, 8)
 			if _, err := io.ReadFull(x.client, got); err != nil || string(got) != "response" {
 				t.Errorf("the client read %q, %v", got, err)

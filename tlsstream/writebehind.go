@@ -302,7 +302,7 @@ func (b *behind) takeTurn() error {
 	b.changed.Broadcast()
 	b.mu.Unlock()
 
-	var err error
+	var err, sendErr error
 	for _, block := range turn {
 		if block == nil {
 			break
@@ -311,10 +311,19 @@ func (b *behind) takeTurn() error {
 			n -= k
 			_, err = c.engine.seal(block[:k], n)
 		}
+		if sendErr == nil && c.engine.wire.slice() < writeSlice {
+			// The kernel may have had no room for this one: as Write, seal no more
+			// until it has. After a deadline the rest of the turn is sealed all the
+			// same, or it would be lost.
+			sendErr = c.flushLocked()
+		}
 		gatherPool.Put(block)
 	}
 	c.engine.trace.DeliverAside() // the transport may take nothing for a long time
-	if sendErr := c.flushLocked(); err == nil {
+	if sendErr == nil {
+		sendErr = c.flushLocked()
+	}
+	if err == nil {
 		err = sendErr
 	}
 	return err

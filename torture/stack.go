@@ -110,4 +110,4 @@ func Stacks() []Stack {
 }
 
 // NamedStacks returns the stacks built in that a run has only if it names them.
-func NamedStacks() []Stack { return append([]Stack{TlsstreamWriteBehind()}, UTLS()...) }
+func NamedStacks() []Stack { return append([]Stack{TlsstreamWriteBehind(), TlsstreamOwn()}, UTLS()...) }

@@ -59,7 +59,7 @@ func newRunCommand(cmd *cobra.Command) *cobra.Command {
 	f.IntVar(&flags.runs, "runs", 6, "how often to run each scenario for each stack and network; sweeps run more often, costly ones less")
 	f.Var(&flags.size, "size", "length of an upload, such as 65536, 64KiB or 1MiB")
 	f.StringSliceVar(&flags.scenarios, "scenario", nil, "scenarios to run, separated by commas (default all)")
-	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all but those of utls)")
+	f.StringSliceVar(&flags.stacks, "stack", nil, "stacks to run, separated by commas (default all but tlsstream-writebehind, tlsstream-own and those of utls)")
 	f.StringSliceVar(&flags.networks, "network", nil, "networks to run on, separated by commas (default all)")
 	f.Uint64Var(&flags.seed, "seed", 0, "seed of all that is chosen at random (default a new one)")
 	f.DurationVar(&flags.duration, "duration", 0, "soak: go on for so long, such as 10m, with new seeds that follow from the seed")

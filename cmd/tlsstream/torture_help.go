@@ -23,7 +23,7 @@ Scenarios, which "tlsstream torture list" describes:
 Networks:
 %s
 
-Stacks, those of utls only if they are named:
+Stacks, tlsstream-writebehind, tlsstream-own and those of utls only if they are named:
 %s
 
 Exit status, the first that applies:

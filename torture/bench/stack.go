@@ -44,6 +44,7 @@ func Stdlib() Stack {
 func Stacks() []Stack {
 	return []Stack{
 		stream("tlsstream", "tlsstream.Conn", tlsstream.Options{}),
+		stream("tlsstream-own", "tlsstream.Conn with Options.OwnRecords", tlsstream.Options{OwnRecords: true}),
 		stream("tlsstream-writebehind", "tlsstream.Conn with Options.WriteBehind of 256 KiB", tlsstream.Options{WriteBehind: 256 << 10}),
 		listener(),
 		openssl(),
