@@ -24,7 +24,6 @@ type Conn struct {
 	// are held across transport I/O; mu never is.
 	readTurn  Turn
 	writeTurn Turn
-	closed    chan struct{} // closed by the first Close, under mu
 
 	// idle is set while nothing is read ahead, nothing pending, and the Conn not
 	// closed: Read and Write then have nothing to look for under mu. It changes
@@ -38,15 +37,13 @@ type Conn struct {
 	pending  Buffer // accepted, not yet taken by the transport
 	lent     bool   // a transport write in progress reads pending's chunks
 	isClosed bool
+	closed   chan struct{} // made when a call waits for its turn; closed by Close
 }
 
 // NewConn returns a Conn over transport. The caller stops using the transport
 // for I/O.
 func NewConn(transport net.Conn) *Conn {
-	c := &Conn{
-		transport: transport,
-		closed:    make(chan struct{}),
-	}
+	c := &Conn{transport: transport}
 	c.idle.Store(true)
 	// Queue cannot fail, and what ReadAhead has taken from the transport must
 	// be kept; the limits are kept where bytes are asked for.
@@ -60,12 +57,15 @@ func (c *Conn) take(turn *Turn, op string) error {
 	if c.idle.Load() && turn.TryLock() {
 		return nil
 	}
-	select {
-	case <-c.closed:
-		return c.closedError(op)
-	default:
+	c.mu.Lock()
+	isClosed, free := c.isClosed, false
+	if !isClosed {
+		if free = turn.TryLock(); !free && c.closed == nil {
+			c.closed = make(chan struct{})
+		}
 	}
-	if turn.TryLock() || turn.LockOr(c.closed, nil) {
+	c.mu.Unlock()
+	if free || !isClosed && turn.LockOr(c.closed, nil) {
 		return nil
 	}
 	return c.closedError(op)
@@ -301,7 +301,9 @@ func (c *Conn) Close() error {
 	c.mu.Lock()
 	if !c.isClosed {
 		c.isClosed = true
-		close(c.closed)
+		if c.closed != nil {
+			close(c.closed)
+		}
 		c.ahead.Reset()
 		// Chunks that a transport write still reads must not reach another
 		// connection through the pool; that write resets pending instead.

@@ -41,10 +41,10 @@ type Conn struct {
 	ending  atomic.Bool // deadlines are this layer's own: Abort was called, or Close drains
 
 	// Guarded by writing.
-	sniffOut helloSniffer // of a client's own ClientHello
-	skip     int          // bytes that follow it in its record
-	due      [][]byte     // empty between calls
-	cut      []byte       // what the last Write could not send: the rest of a record
+	sniffOut *helloSniffer // of a client's own ClientHello; nil but while it is looked for
+	skip     int           // bytes that follow it in its record
+	due      [][]byte      // empty between calls
+	cut      []byte        // what the last Write could not send: the rest of a record
 
 	deadlines       sync.Mutex // held while ending is looked at and a deadline set
 	readBy, writeBy time.Time  // the user's deadlines; guarded by deadlines, fixed once ending is set
@@ -59,9 +59,9 @@ type Conn struct {
 
 	sniffing sync.Mutex // never held across I/O
 	// Guarded by sniffing.
-	sniffIn     helloSniffer
-	serverHello []byte // what a client has received, up to its cipher suite
-	poisoned    bool   // Read returns the rest of poison, and nothing of the transport's
+	sniffIn     *helloSniffer // of a server's client's; nil but while it is looked for
+	serverHello []byte        // what a client has received, up to its cipher suite
+	poisoned    bool          // Read returns the rest of poison, and nothing of the transport's
 	poison      []byte
 }
 
@@ -142,8 +142,12 @@ func (c *Conn) settleLocked() {
 func (c *Conn) sniffInbound(p []byte) {
 	c.sniffing.Lock()
 	defer c.sniffing.Unlock()
+	if c.sniffIn == nil {
+		c.sniffIn = new(helloSniffer)
+	}
 	if _, _, found := c.sniffIn.sniff(p); found {
 		c.begin(newSession(c.sniffIn.random(), NewServerGate()))
+		c.sniffIn = nil
 		c.settleLocked()
 	}
 }
@@ -189,11 +193,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	rest := p
 	if s == nil {
+		if c.sniffOut == nil {
+			c.sniffOut = new(helloSniffer)
+		}
 		used, skip, found := c.sniffOut.sniff(p)
 		if !found {
 			return c.transport.Write(p)
 		}
 		s = newSession(c.sniffOut.random(), NewClientGate())
+		c.sniffOut = nil
 		c.begin(s)
 		c.skip = skip
 		rest = p[used:]

@@ -11,7 +11,10 @@ import (
 // A writer whose peer does not read holds the rest of one record, and crypto/tls nothing
 // beside it: a thousand of them hold 16 MiB at most.
 func TestCloggedWritersHoldARecordEach(t *testing.T) {
-	const limit = 16 << 20 / 1000
+	const (
+		limit = 16 << 20 / 1000
+		stray = 512 // for each of a few, what else has come into being meanwhile
+	)
 	n := 1000
 	if testing.Short() || underRace {
 		n = 50
@@ -29,11 +32,13 @@ func TestCloggedWritersHoldARecordEach(t *testing.T) {
 		t.Errorf("a clogged *tls.Conn of the listener's holds %d bytes more than one of crypto/tls's", more)
 	}
 	// How much of a record the kernel takes depends on its buffers: all, some or nothing.
-	for _, kernel := range []int{32 << 10, 100 << 10, 128 << 10, 200 << 10} {
-		if got := cloggedWriters(t, streamStack, 25, kernel); got > limit {
-			t.Errorf("over socket buffers of %d bytes a clogged writer holds %d bytes, want %d at most", kernel, got, limit)
-		} else {
-			t.Logf("over socket buffers of %d bytes: %d", kernel, got)
+	for _, s := range []stack{streamStack, ownStack} {
+		for _, kernel := range []int{16 << 10, 100 << 10, 128 << 10, 200 << 10} {
+			got := cloggedWriters(t, s, 25, kernel)
+			t.Logf("%s over socket buffers of %d bytes: %d", s.name, kernel, got)
+			if got > limit+stray {
+				t.Errorf("%s: over socket buffers of %d bytes a clogged writer holds %d bytes, want %d at most", s.name, kernel, got, limit)
+			}
 		}
 	}
 }
@@ -60,7 +65,7 @@ func cloggedWriters(t *testing.T, s stack, n, kernel int) (each int) {
 		before := pendingOf(clients)
 		clogged, _ = memoryInUse()
 		settled = goroutinesWith(t, waitsToWrite) == n && slices.Equal(before, pendingOf(clients)) &&
-			(s.name != streamStack.name || !slices.Contains(before, 0))
+			(s.name == stockStack.name || s.name == listenerStack.name || !slices.Contains(before, 0))
 	}
 	closeTransports(clients, servers)
 	for range clients {

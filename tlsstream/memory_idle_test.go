@@ -7,14 +7,14 @@ import (
 )
 
 // What an idle endpoint takes with the goroutine that waits in Read. In heap this layer takes
-// 2 KiB: a clone of the configuration, which has the key log (480 bytes), the Conn (900; of the
+// some 2 KiB: a clone of the configuration, which has the key log (480 bytes), the Conn (900; of the
 // listener's path, its two Conns), the gate, its secret and its keys (550), and what calls of the
 // socket need (150). A goroutine that has shaken hands with crypto/tls, as those of servers have,
 // keeps the stack for that, because Read leaves it too full to shrink. The handshake of a Conn has
 // a goroutine of its own, which ends: heap and stack together are less than crypto/tls's.
 func TestIdleReadersTakeLittleMoreThanStock(t *testing.T) {
 	const (
-		layer = 9 << 8  // bytes of heap more than crypto/tls
+		layer = 10 << 8 // bytes of heap more than crypto/tls
 		most  = 1 << 10 // bytes of heap and stack more than crypto/tls, for a Conn whose goroutine has shaken hands
 	)
 	n := fleetSize(t, 200, 2500)

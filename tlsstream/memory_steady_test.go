@@ -26,7 +26,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for over, connect := range transports {
 		for _, size := range []int{1, 100, 5000, 100_000} { // within the buffers of TCP, for nobody reads meanwhile
 			stockReads := 0.0
-			for _, s := range []stack{stockStack, streamStack, listenerStack} {
+			for _, s := range []stack{stockStack, streamStack, ownStack, listenerStack} {
 				clientConfig, serverConfig := ticketConfigs()
 				a, b := connect()
 				client, server := s.client(a, clientConfig), s.server(b, serverConfig)
