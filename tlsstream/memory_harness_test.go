@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"runtime/pprof"
@@ -117,4 +118,53 @@ func residentMemory(n int, make func(n int) (end func())) resident {
 	heapThen, stackThen := memoryInUse()
 	end()
 	return resident{(heapThen - heap) / n, (stackThen - stack) / n}
+}
+
+// tcpConns is tlstest.TCPPair without the memory of a cleanup.
+func tcpConns(t *testing.T) (dialed, accepted net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if dialed, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if accepted, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return dialed, accepted
+}
+
+// sendAndReceive sends n bytes, and waits for as many.
+func sendAndReceive(c io.ReadWriter, n int, p []byte) error {
+	for left := n; left > 0; left -= min(left, len(p)) {
+		if _, err := c.Write(p[:min(left, len(p))]); err != nil {
+			return err
+		}
+	}
+	for left := n; left > 0; {
+		k, err := c.Read(p[:min(left, len(p))])
+		if err != nil {
+			return err
+		}
+		left -= k
+	}
+	return nil
+}
+
+func receiveAndSend(c io.ReadWriter, n int, p []byte) error {
+	for left := n; left > 0; {
+		k, err := c.Read(p[:min(left, len(p))])
+		if err != nil {
+			return err
+		}
+		left -= k
+	}
+	for left := n; left > 0; left -= min(left, len(p)) {
+		if _, err := c.Write(p[:min(left, len(p))]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
