@@ -357,7 +357,7 @@ func (e *Engine) ConnectionState() tls.ConnectionState {
 type Stats struct {
 	ticketdefer.Stats
 
-	Gathered  int // bytes of plaintext that Write has taken and that are not sealed so far; see Options.WriteBehind
+	Gathered  int // bytes of plaintext that Write has taken and that are not sealed so far; 0 after an error; see Options.WriteBehind
 	Pending   int // bytes of ciphertext that are due and that the transport has not taken
 	ReadAhead int // bytes of ciphertext that have arrived and that nobody has read
 

@@ -75,16 +75,23 @@ type Options struct {
 	// It is how many bytes are gathered at most, of plaintext. Up to 64 KiB more are
 	// sealed and on their way, as without it. A Write waits while there is no room,
 	// and a longer one goes in pieces. Memory is used in pieces of 16 KiB, and none
-	// when all is sent. 256 KiB serve well.
+	// when all is sent. 256 KiB serve well; less than 16 KiB makes small records.
 	//
 	// Write promises less then: nil says that the bytes are in memory, and not that the
 	// transport has taken them. An error of the transport is returned by the next
 	// Write, Flush, CloseWrite or Close, and by those after it. Flush, CloseWrite and
 	// Close wait for everything that was written before, so one of them must be called,
-	// and its error looked at. A Close that could not send everything in its time says
-	// how many bytes are lost, and sends no close_notify, so that the peer does not
-	// take what it has for all; so does a Close that breaks a Write which waits for
-	// room. Abort sends what was written in front of its alert, as without it.
+	// and its error looked at. Close waits no longer than CloseTimeout: with much to
+	// send, call Flush first, with a write deadline of your own. A Close that could not
+	// send everything says how many bytes that may be, and sends no close_notify, so that
+	// the peer does not take what it has for all; so does a Close that breaks a Write
+	// which waits for room. It counts what the transport has not taken. What that had
+	// taken, and the peer has not read, is lost with the connection too, here as
+	// without WriteBehind, and only an answer of the peer's tells. Abort sends what was
+	// written in front of its alert, as without it.
+	//
+	// On a stream that only writes, call CloseRead: then the end of the peer's shows at
+	// the next Write, and not one Write later. Close does not return that end: see Err.
 	//
 	// The write deadline is that of calls that wait, and of the goroutine. When it
 	// passes nothing is lost: what was written stays, and goes on when a later one is
@@ -107,8 +114,12 @@ type Options struct {
 	// the wire are as without it, but that one KeyUpdate answers all of a peer's that came
 	// before it (RFC 8446 4.6.3).
 	//
-	// It has no effect with TLS 1.2, and in FIPS 140-3 mode: see Stats.OwnRecords.
-	// A client with a ClientSessionCache, or Reasons, keeps its tls.Conn for the tickets.
+	// An idle Conn of a server keeps 5 KiB, its transport included. A client with a
+	// ClientSessionCache, or Reasons, keeps its tls.Conn for the tickets, 12 KiB in all, so it
+	// gains only once data has flowed. A handshake takes a little longer with it.
+	//
+	// It has no effect with TLS 1.2, and in FIPS 140-3 mode: see Stats.OwnRecords; nor on
+	// the *tls.Conn of Listener.Accept and Dialer.DialContext, for which Stats says off.
 	// If zero, crypto/tls seals and opens all records.
 	OwnRecords bool
 

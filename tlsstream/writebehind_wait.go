@@ -12,6 +12,8 @@ import (
 // waits by itself, and Flush is Write of nothing. It does not send what is held:
 // see FlushTickets.
 //
+// nil does not say that the peer has received it: only an answer of the peer's does.
+//
 // The write deadline bounds it. A timeout is not final: nothing is lost, and with a
 // later deadline it may be called again. Other errors are final.
 func (c *Conn) Flush() error {
@@ -136,7 +138,7 @@ func (b *behind) close(within time.Duration) (time.Duration, error) {
 }
 
 func (b *behind) lostLocked(why error) error {
-	return fmt.Errorf("tlsstream: %d bytes that were written were not sent, nor close_notify (but the connection was closed): %w", b.written-b.sent, why)
+	return fmt.Errorf("tlsstream: up to %d bytes that were written were not sent, nor was close_notify (but the connection was closed): %w", b.written-b.sent, why)
 }
 
 // wake brings Writes and Flushes in progress back, when closing has been set.
