@@ -22,7 +22,10 @@ var errNotFatal = errors.New("ticketdefer: close_notify and user_canceled are no
 // errStuck is why an Abort could send nothing.
 var errStuck = errors.New("ticketdefer: a Write in the transport did not return, though its deadline had passed")
 
-const alertLevelFatal = 2
+const (
+	alertLevelWarning = 1
+	alertLevelFatal   = 2
+)
 
 // Abort ends this direction with a fatal alert. It returns the records to send,
 // behind everything that Filter has returned: what is held, and the alert under

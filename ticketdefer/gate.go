@@ -137,6 +137,7 @@ type Gate struct {
 	mixed          bool   // something else is held behind the first one
 
 	data   bool         // see SawDataLocked
+	closes bool         // see ExpectCloseNotify
 	sealed []byte       // the record of an actReseal, between judge and Filter
 	update bool         // the record that judge looks at is a KeyUpdate
 	cause  ReleaseCause // why that record takes along what is held
@@ -177,6 +178,16 @@ func (g *Gate) PassLocked(p []byte) bool {
 // SawDataLocked reports whether the last record of FilterLocked's was opened, and
 // carried application data: then it is the application's Write that wrote it.
 func (g *Gate) SawDataLocked() bool { return g.data }
+
+// ExpectCloseNotify says that the TLS stack has written its last application data, and
+// that its next alert is close_notify: that record need not be opened, for which a key
+// would be made ready that nobody needs any more. (If a Read's fatal alert comes first,
+// it is taken for close_notify, behind which nothing is sent either.)
+func (g *Gate) ExpectCloseNotify() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closes = true
+}
 
 // pass is PassLocked for a caller that has no other use for the lock.
 func (g *Gate) pass(p []byte) bool {
@@ -322,6 +333,10 @@ func (g *Gate) judge(record []byte) (action, error) {
 		if g.wire == nil && len(record) != keyUpdateRecordLen && len(record) != alertRecordLen {
 			g.inner.seq++
 			return actPass, nil
+		}
+		if g.wire == nil && g.closes && len(record) == alertRecordLen {
+			g.inner.seq++
+			return g.judgeContent(record, recordAlert, []byte{alertLevelWarning, alertCloseNotify})
 		}
 	}
 	contentType, content, err := g.inner.Open(g.scratch(), record)

@@ -268,10 +268,9 @@ func (g *Gate) EndSealedLocked(description uint8, message []byte, err error) (re
 	if message != nil {
 		records = g.inner.Seal(records, recordHandshake, message)
 	}
-	const warning = 1
 	content := []byte{alertLevelFatal, description}
 	if description == alertCloseNotify {
-		content[0] = warning
+		content[0] = alertLevelWarning
 	}
 	records = g.inner.Seal(records, recordAlert, content)
 	g.noteAlert(content)

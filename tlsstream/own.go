@@ -179,6 +179,7 @@ func (e *Engine) sealRecords(p []byte, more int) (int, error) {
 
 func (e *Engine) sealCloseNotify() error {
 	if e.own == nil {
+		e.wire.gate.ExpectCloseNotify()
 		return e.tls.Load().CloseWrite()
 	}
 	e.wire.endSealed(AlertCloseNotify, errWriteClosed)

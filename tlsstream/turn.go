@@ -76,19 +76,22 @@ func (t *handshakeTurn) run(handshake func() error) {
 			t.err = net.ErrClosed
 		}
 	}()
-	_ = growStack(0)
+	growStack(false)
 	t.err = handshake()
 	t.returned = true
 }
 
 // growStack makes the goroutine's stack as large as a handshake needs it, in one step
 // and while there is next to nothing on it. It would double several times in the midst
-// of it, which costs a resumed handshake 6 % of its time.
+// of it, which costs a resumed handshake 3 % of its time. The frame is room that is asked
+// for, and not written to.
 //
 //go:noinline
-func growStack(i int) byte {
-	var frame [24 << 10]byte
-	return frame[i]
+func growStack(write bool) {
+	if write {
+		var frame [24 << 10]byte
+		runtime.KeepAlive(&frame)
+	}
 }
 
 // suspend is called on the handshake's goroutine.
