@@ -209,6 +209,7 @@ func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 
 // FilterLocked is Filter for a caller that has locked the gate.
 func (g *Gate) FilterLocked(due [][]byte, p []byte) ([][]byte, error) {
+	g.data = false // or a Read's KeyUpdate would pass for data once nothing is judged any more
 	switch g.phase {
 	case phaseWiped:
 		return due, net.ErrClosed

@@ -3,8 +3,10 @@ package ticketdefer
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"testing"
 )
@@ -168,4 +170,19 @@ func TestOrderOfRandomScripts(t *testing.T) {
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { runScript(t, script) })
 	}
+}
+
+// What a stack writes after Wipe is no application data, whatever came before it.
+func TestSawDataIsOfTheLastRecord(t *testing.T) {
+	forEachGate(t, func(t *testing.T, s *stack) {
+		s.handshake()
+		s.data([]byte("hello"), 0)
+		if !s.gate.SawDataLocked() { // nobody else calls the gate
+			t.Fatal("the gate has not seen application data")
+		}
+		s.gate.Wipe()
+		if _, err := s.gate.FilterLocked(nil, make([]byte, keyUpdateRecordLen)); !errors.Is(err, net.ErrClosed) || s.gate.SawDataLocked() {
+			t.Errorf("after Wipe: %v, data: %v", err, s.gate.SawDataLocked())
+		}
+	})
 }

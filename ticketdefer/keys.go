@@ -171,6 +171,7 @@ func (e *Epoch) Open(dst, record []byte) (contentType byte, content []byte, err 
 func (e *Epoch) Seal(dst []byte, contentType byte, content []byte) []byte {
 	_ = e.wake() // who has an epoch that never woke asks first
 	n := len(content) + 1 + e.aead.Overhead()
+	dst = slices.Grow(dst, recordHeaderLen+n) // at once: memory that is left behind must hold no plaintext
 	header := len(dst)
 	dst = append(dst, recordApplicationData, 3, 3, byte(n>>8), byte(n))
 	body := len(dst)

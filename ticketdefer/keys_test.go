@@ -241,3 +241,20 @@ func TestSecretsAreCopiedAndWiped(t *testing.T) {
 	}
 	(*Epoch)(nil).Wipe()
 }
+
+// Seal leaves no plaintext in memory that it gives up because a record does not fit: that
+// may be from a pool.
+func TestSealLeavesNoPlaintextBehind(t *testing.T) {
+	e, err := NewEpoch(tls.TLS_AES_128_GCM_SHA256, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := bytes.Repeat([]byte("secret"), 10)
+	for room := range sealedOverhead + len(content) + 1 {
+		old := make([]byte, room)
+		record := e.Seal(old[:0], recordApplicationData, content)
+		if bytes.Contains(old, []byte("secret")) {
+			t.Errorf("with room for %d bytes of %d it does", room, len(record))
+		}
+	}
+}

@@ -174,7 +174,8 @@ func (r *ownReader) open(p, record []byte) (contentType byte, content []byte, di
 	}
 	inner, err := r.epoch.OpenInner(dst, record)
 	if !direct {
-		r.dirty = len(r.buffer) - cap(r.raw)
+		// Not less than before: what is moved to the front leaves its tail behind.
+		r.dirty = max(r.dirty, len(r.buffer)-cap(r.raw))
 	}
 	switch {
 	case err != nil:

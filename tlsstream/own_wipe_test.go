@@ -32,3 +32,34 @@ func TestPooledBuffersHoldNoPlaintext(t *testing.T) {
 		t.Error("it does")
 	}
 }
+
+// Nor does one in which records were moved to the front, over longer ones that had been opened.
+func TestPooledBuffersHoldNoPlaintextOfLongerRecords(t *testing.T) {
+	e, err := ticketdefer.NewEpoch(0x1301, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := e.Clone()
+	secret := bytes.Repeat([]byte("secret"), maxContent/6)
+	records := peer.Seal(peer.Seal(nil, contentData, secret), contentData, make([]byte, 4000))
+	wire := &transport{started: true}
+	wire.in.Write(records)
+	r := &ownReader{wire: wire, epoch: e}
+	var b *rawBuffer
+	for left := len(secret) + 4000; left > 0; {
+		n, err := r.read(make([]byte, min(left, 1000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.buffer != nil {
+			b = r.buffer
+		}
+		left -= n
+	}
+	if r.buffer != nil || b == nil {
+		t.Fatal("the test looks in the wrong place")
+	}
+	if bytes.Contains(b[:], []byte("secret")) {
+		t.Error("it does")
+	}
+}

@@ -92,6 +92,7 @@ func (t *transport) readAtMost(p []byte, most int) (int, error) {
 		}
 		if t.in.Len() > 0 {
 			n, _ := t.in.Read(p[:min(len(p), most)])
+			t.settleLocked()
 			t.mu.Unlock()
 			return n, nil
 		}
@@ -208,7 +209,12 @@ func (t *transport) start() {
 	defer t.mu.Unlock()
 	t.started = true
 	t.head, t.want, t.turn = nil, nil, nil
-	t.direct.Store(t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
+	t.settleLocked()
+}
+
+// settleLocked sets direct to what is the case.
+func (t *transport) settleLocked() {
+	t.direct.Store(t.started && t.source != nil && t.in.Len() == 0 && t.filled == 0 && t.end == nil)
 }
 
 // progress returns how many bytes have come, and the first of them while the

@@ -255,11 +255,17 @@ func (b *behind) writeThroughLocked(p []byte) (int, error) {
 	return n, err
 }
 
-// startLocked starts a flusher, if there is none and something to send.
+// startLocked starts a flusher, if there is none and something to send. Another call,
+// such as FlushTickets, may have sent meanwhile what a flusher has left.
 func (b *behind) startLocked() {
-	if !b.flushing && (b.size > 0 || b.c.engine.Pending() > 0) {
+	switch {
+	case b.flushing:
+	case b.size > 0 || b.c.engine.Pending() > 0:
 		b.flushing, b.late = true, nil
 		go b.run()
+	default:
+		b.noteSentLocked()
+		b.changed.Broadcast()
 	}
 }
 
