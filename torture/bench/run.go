@@ -2,10 +2,10 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
@@ -137,8 +137,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	places := newPlaces(dir, plan.AnyCore)
 	measurements := plan.measurements()
 	if len(measurements) == 0 {
-		return nil, errors.New("bench: nothing to measure: none of the stacks can play any of the scenarios")
+		return nil, &NothingError{"none of the stacks can play any of the scenarios"}
 	}
+	report.Notes = append(report.Notes, plan.unplayed()...)
 	if plan.uses(measurements, false) {
 		var skipped []string
 		plan.Stacks, skipped = places.build(plan.Stacks)
@@ -149,7 +150,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		plan.Terminators, skipped = places.check(plan.Terminators)
 		report.Notes = append(report.Notes, skipped...)
 	}
-	measurements = plan.measurements() // without what was skipped
+	if measurements = plan.measurements(); len(measurements) == 0 { // without what was skipped
+		return nil, &NothingError{strings.Join(report.Notes, "; ")}
+	}
 	report.Notes = append(report.Notes, fitFiles(measurements)...)
 	done, total := 0, 0
 	for _, m := range measurements {
@@ -226,7 +229,7 @@ func (p *Plan) measurements() []*measurement {
 
 // uses reports whether stacks, or terminators, have a part in measurements.
 func (p *Plan) uses(measurements []*measurement, terminated bool) bool {
-	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.terminated == terminated })
+	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.Terminated == terminated })
 }
 
 // pairs returns the baseline, and the control with the variants that can play a scenario.
@@ -244,7 +247,7 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 		}
 		return v
 	}
-	if scenario.terminated {
+	if scenario.Terminated {
 		front := func(role Role, t Terminator) *pair {
 			v := add(role, Both, Stdlib().Name)
 			v.name, v.serverStack, v.terminator = t.Name, plain().Name, &t
@@ -263,7 +266,7 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 			variants = append(variants, add(Control, Both, s.Name))
 			continue
 		}
-		if !s.plays(scenario.kind) {
+		if !s.Plays(scenario) {
 			continue
 		}
 		for _, side := range p.Sides {
