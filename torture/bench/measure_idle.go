@@ -12,9 +12,6 @@ const (
 
 	// mostIdleConnections is what one port of a server can have from one address: 28,232 by Linux's default.
 	mostIdleConnections = 25_000
-
-	// spareFiles is how many files a process needs besides its connections.
-	spareFiles = 64
 )
 
 // runIdle measures each stack in processes of its own, so that what one leaves behind is not the next one's.

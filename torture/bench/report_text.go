@@ -227,6 +227,14 @@ func (r *Report) remarks() []string {
 	return remarks
 }
 
+// counted writes a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // String is in one line.
 func (m Machine) String() string {
 	text := fmt.Sprintf("%s %s/%s, %d cores", m.Go, m.GOOS, m.GOARCH, m.Cores)

@@ -34,8 +34,8 @@ type Plan struct {
 	// Scenarios are what to measure. If nil, all.
 	Scenarios []Scenario
 
-	// Stacks are compared with [Stdlib]. If nil, those of [Stacks]. If Stdlib is among them it is measured as one
-	// more control.
+	// Stacks are compared with [Stdlib]. If nil, those of [Stacks]. Stdlib among them adds nothing, for its control is
+	// there anyway, but that may be measured alone then: how noisy a machine is.
 	Stacks []Stack
 
 	// Terminators are compared with a careful proxy on crypto/tls. If nil, those of [Terminators].
@@ -137,7 +137,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	places := newPlaces(dir, plan.AnyCore)
 	measurements := plan.measurements()
 	if len(measurements) == 0 {
-		return nil, &NothingError{"none of the stacks can play any of the scenarios"}
+		return nil, &NothingError{Why: "none of the stacks can play any of the scenarios"}
 	}
 	report.Notes = append(report.Notes, plan.unplayed()...)
 	if plan.uses(measurements, false) {
@@ -151,9 +151,13 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		report.Notes = append(report.Notes, skipped...)
 	}
 	if measurements = plan.measurements(); len(measurements) == 0 { // without what was skipped
-		return nil, &NothingError{strings.Join(report.Notes, "; ")}
+		return nil, &NothingError{Why: strings.Join(report.Notes, "; ")}
 	}
-	report.Notes = append(report.Notes, fitFiles(measurements)...)
+	measurements, few := fit(measurements, allowFiles)
+	if len(measurements) == 0 {
+		return nil, &NothingError{Why: strings.Join(few, "; "), Files: true}
+	}
+	report.Notes = append(report.Notes, few...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
@@ -186,24 +190,6 @@ func (m *measurement) play(ctx context.Context, places *places, progress func())
 	return places.with(append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
 }
 
-// fitFiles raises the limit of open files for what the measurements need, and makes those smaller that do not fit.
-func fitFiles(measurements []*measurement) (notes []string) {
-	for _, m := range measurements {
-		lanes := 1
-		if m.scenario.kind != idle {
-			lanes += len(m.variants)
-		}
-		need := m.conns*lanes + spareFiles
-		if got := allowFiles(need); got < need {
-			conns := max(1, (got-spareFiles)/lanes)
-			notes = append(notes, fmt.Sprintf("%s has %d connections in place of %d: a process may have %d files open",
-				m.scenario.Name, conns, m.conns, got))
-			m.conns = conns
-		}
-	}
-	return notes
-}
-
 func (p *Plan) measurements() []*measurement {
 	var all []*measurement
 	for i := range p.Scenarios {
@@ -216,7 +202,7 @@ func (p *Plan) measurements() []*measurement {
 		}
 		for _, conns := range connections {
 			stock, variants := p.pairs(&p.Scenarios[i])
-			if len(variants) == 1 {
+			if len(variants) == 1 && (p.Scenarios[i].Terminated || !p.controls()) {
 				continue // the control alone
 			}
 			m := &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants}
@@ -225,6 +211,11 @@ func (p *Plan) measurements() []*measurement {
 		}
 	}
 	return all
+}
+
+// controls reports whether the control is wanted though nothing else is measured, which shows how noisy the machine is.
+func (p *Plan) controls() bool {
+	return slices.ContainsFunc(p.Stacks, func(s Stack) bool { return s.Name == Stdlib().Name })
 }
 
 // uses reports whether stacks, or terminators, have a part in measurements.
@@ -263,8 +254,7 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 	variants = append(variants, add(Control, Both, Stdlib().Name))
 	for _, s := range p.Stacks {
 		if s.Name == Stdlib().Name {
-			variants = append(variants, add(Control, Both, s.Name))
-			continue
+			continue // the control is there anyway
 		}
 		if !s.Plays(scenario) {
 			continue

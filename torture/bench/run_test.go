@@ -213,3 +213,14 @@ func TestPlanIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// The baseline and its control are there anyway: alone if nothing else is asked for.
+func TestStdlibIsMeasuredOnce(t *testing.T) {
+	for _, stacks := range [][]Stack{{Stdlib()}, {Stdlib(), slowToy()}} {
+		report := mustRun(t, Plan{Scenarios: named(t, "ping-pong-1B"), Stacks: stacks, Rounds: 1, Slice: time.Millisecond})
+		report.row(t, Control, "stdlib")
+		if got, want := len(report.Rows), 1+len(stacks); got != want {
+			t.Errorf("%d rows, want %d", got, want)
+		}
+	}
+}

@@ -5,8 +5,12 @@ import (
 	"strings"
 )
 
-// A NothingError says why there is nothing to measure. Other stacks, or other scenarios, would help.
-type NothingError struct{ Why string }
+// A NothingError says why there is nothing to measure. Files says that it takes a higher limit of open files; else other
+// stacks, or other scenarios, would help.
+type NothingError struct {
+	Why   string
+	Files bool
+}
 
 func (e *NothingError) Error() string { return "bench: nothing to measure: " + e.Why }
 
