@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 const (
@@ -39,10 +38,10 @@ func fit(measurements []*measurement, allow func(int) int) (fitting []*measureme
 			conns := min(m.conns, max(1, (got-spareFiles)/lanes))
 			switch {
 			case got < fewestFiles+lanes*each:
-				few = appendNew(few, m.scenario.Name)
+				few = append(few, m.scenario.Name)
 				continue
 			case m.scenario.kind == idle && conns < min(m.conns, FewestIdleConnections):
-				fewIdle = appendNew(fewIdle, m.scenario.Name)
+				fewIdle = append(fewIdle, m.scenario.Name)
 				continue
 			case conns < m.conns:
 				notes = append(notes, fmt.Sprintf("%s has %s in place of %d: a process may have %d files open",
@@ -54,19 +53,15 @@ func fit(measurements []*measurement, allow func(int) int) (fitting []*measureme
 			fitting = append(fitting, m)
 		}
 	}
+	named := func(names []string) string {
+		return measurements[0].plan.scenarios(func(s *Scenario) bool { return slices.Contains(names, s.Name) })
+	}
 	if few != nil {
-		notes = append(notes, fmt.Sprintf("a process may have %d files open, too few for %s", limit, strings.Join(few, ", ")))
+		notes = append(notes, fmt.Sprintf("a process may have %d files open (ulimit -n), too few for %s", limit, named(few)))
 	}
 	if fewIdle != nil {
-		notes = append(notes, fmt.Sprintf("a process may have %d files open, too few for the %d connections below which %s would mean nothing",
-			limit, FewestIdleConnections, strings.Join(fewIdle, ", ")))
+		notes = append(notes, fmt.Sprintf("a process may have %d files open (ulimit -n), too few for the %d connections below which %s would mean nothing",
+			limit, FewestIdleConnections, named(fewIdle)))
 	}
 	return fitting, notes
-}
-
-func appendNew(names []string, name string) []string {
-	if slices.Contains(names, name) {
-		return names
-	}
-	return append(names, name)
 }

@@ -28,10 +28,10 @@ func TestMeasurementsFitTheOpenFiles(t *testing.T) {
 			"idle-1MiB has 300 connections in place of 5000: a process may have 364 files open",
 		}},
 		{"few", 100, []string{"ping-pong-1B", "idle-handshake", "idle-1MiB"}, nil, []int{1}, []string{
-			"a process may have 100 files open, too few for the 50 connections below which idle-handshake, idle-1MiB would mean nothing",
+			"a process may have 100 files open (ulimit -n), too few for the 50 connections below which idle would mean nothing",
 		}},
 		{"very few", 20, []string{"ping-pong-1B", "ping-pong-64B", "bulk-4KiB"}, []int{1, 8}, nil, []string{
-			"a process may have 20 files open, too few for ping-pong-1B, ping-pong-64B, bulk-4KiB",
+			"a process may have 20 files open (ulimit -n), too few for ping-pong-1B, ping-pong-64B, bulk-4KiB",
 		}},
 	} {
 		plan := Plan{Scenarios: named(t, test.scenarios...), Stacks: []Stack{slowToy()}, Connections: test.conns}

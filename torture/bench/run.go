@@ -25,8 +25,8 @@ const (
 	LongestSlice  = 2 * time.Second
 
 	// Bounds of a plan, so that a slip does not run for days or take all of a machine.
-	mostRounds      = 10_000
-	mostConnections = 10_000
+	MostRounds      = 10_000
+	MostConnections = 10_000
 )
 
 // A Plan says what to measure. The zero value of each field has a meaning.
@@ -96,16 +96,16 @@ func (p *Plan) complete() error {
 		p.Progress = func(int, int) {}
 	}
 	switch {
-	case p.Rounds < 0 || p.Rounds > mostRounds:
-		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, mostRounds)
+	case p.Rounds < 0 || p.Rounds > MostRounds:
+		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, MostRounds)
 	case p.Slice < ShortestSlice || p.Slice > LongestSlice:
 		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, ShortestSlice, LongestSlice)
-	case p.IdleConnections < 0 || p.IdleConnections > mostIdleConnections:
-		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, mostIdleConnections)
+	case p.IdleConnections < 0 || p.IdleConnections > MostIdleConnections:
+		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, MostIdleConnections)
 	}
 	for _, n := range p.Connections {
-		if n < 1 || n > mostConnections {
-			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, mostConnections)
+		if n < 1 || n > MostConnections {
+			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, MostConnections)
 		}
 	}
 	for _, s := range p.Sides {

@@ -199,11 +199,11 @@ func TestPlanIsChecked(t *testing.T) {
 		want string
 	}{
 		{Plan{Rounds: -1}, "Plan.Rounds is -1"},
-		{Plan{Rounds: mostRounds + 1}, "Plan.Rounds is 10001"},
+		{Plan{Rounds: MostRounds + 1}, "Plan.Rounds is 10001"},
 		{Plan{Slice: time.Microsecond}, "Plan.Slice is 1µs"},
 		{Plan{Slice: time.Hour}, "Plan.Slice is 1h"},
 		{Plan{Connections: []int{0}}, "Plan.Connections has 0"},
-		{Plan{Connections: []int{1, mostConnections + 1}}, "Plan.Connections has 10001"},
+		{Plan{Connections: []int{1, MostConnections + 1}}, "Plan.Connections has 10001"},
 		{Plan{IdleConnections: -1}, "Plan.IdleConnections is -1"},
 		{Plan{Scenarios: named(t, "idle-1MiB"), Stacks: []Stack{openssl()}}, "nothing to measure"},
 		{Plan{Sides: []Side{"left"}}, `Plan.Sides has "left"`},

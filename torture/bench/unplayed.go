@@ -31,17 +31,14 @@ func (p *Plan) unplayed() (notes []string) {
 	return notes
 }
 
-// scenarios names some of the plan's: a group by its name if it has several and all of them are wanted.
+// scenarios names those of the plan's that are wanted: a group by its name if they are all of it.
 func (p *Plan) scenarios(wanted func(*Scenario) bool) string {
 	var names []string
-	for i := range p.Scenarios {
-		s := &p.Scenarios[i]
-		if !wanted(s) {
-			continue
-		}
+	all := slices.DeleteFunc(slices.Clone(p.Scenarios), func(s Scenario) bool { return !wanted(&s) })
+	for _, s := range all {
 		name := s.Name
-		if whole := groupSize(Scenarios(), s.Group); whole > 1 && whole == groupSize(p.Scenarios, s.Group) {
-			name = s.Group // kinds are of groups: one is played if all are
+		if whole := groupSize(Scenarios(), s.Group); whole > 1 && whole == groupSize(all, s.Group) {
+			name = s.Group
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
