@@ -167,7 +167,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		if ctx.Err() != nil {
 			break
 		}
+		m.begun = true
 		err := m.play(ctx, places, func() {
+			m.played++
 			done++
 			plan.Progress(done, total)
 		})
@@ -177,7 +179,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		}
 		report.add(m, err)
 	}
-	report.Interrupted = ctx.Err() != nil
+	if report.Interrupted = ctx.Err() != nil; report.Interrupted {
+		report.Notes = append(report.Notes, reached(measurements)...)
+	}
 	report.Elapsed = time.Since(began)
 	return report, nil
 }

@@ -170,7 +170,7 @@ func TestInterruptedRunHasWhatThereIs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	report, err := Run(ctx, Plan{
-		Scenarios: named(t, "ping-pong-1B", "ping-pong-64B"), Rounds: 100, Slice: time.Millisecond,
+		Scenarios: named(t, "ping-pong-1B", "ping-pong-64B"), Stacks: []Stack{slowToy()}, Rounds: 100, Slice: time.Millisecond,
 		Progress: func(done, total int) {
 			if total != 200 {
 				t.Errorf("%d of %d rounds", done, total)
@@ -185,6 +185,9 @@ func TestInterruptedRunHasWhatThereIs(t *testing.T) {
 	}
 	if !report.Interrupted {
 		t.Error("not interrupted")
+	}
+	if diff := cmp.Diff([]string{"ping-pong-1B came to 2 of 100 rounds", "not begun: ping-pong-64B"}, report.Notes); diff != "" {
+		t.Errorf("notes: -want +got:\n%s", diff)
 	}
 	for _, row := range report.Rows {
 		if row.Scenario != "ping-pong-1B" || row.Error != "" || row.Rounds != 2 {
