@@ -49,7 +49,8 @@ type Plan struct {
 	Connections []int
 
 	// IdleConnections is how many connections the memory of idle ones is measured with. If zero,
-	// DefaultIdleConnections; fewer if the system does not let a process have as many files open: the report says so.
+	// DefaultIdleConnections; fewer if the system does not let a process have as many files open, but none if that are
+	// fewer than FewestIdleConnections: the report says so.
 	IdleConnections int
 
 	// Rounds of a measurement. If zero, DefaultRounds.
@@ -117,7 +118,7 @@ func (p *Plan) complete() error {
 }
 
 // Run measures. If ctx is done before the end, the report has what there is until then, and says so. A variant that
-// fails has a row that says how; an error means that there is no report.
+// fails has a row that says how; an error means that there is no report: a [*NothingError] if nothing can be measured.
 //
 // The endpoints are processes of this program: its main calls [Endpoint].
 func Run(ctx context.Context, plan Plan) (*Report, error) {
