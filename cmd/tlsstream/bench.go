@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -79,7 +80,7 @@ func runBench(cmd *cobra.Command, flags *benchFlags) error {
 	report, err := bench.Run(cmd.Context(), plan)
 	progress.end()
 	if err != nil {
-		return err
+		return benchProblem(err, &plan)
 	}
 	if err := page.write(report); err != nil {
 		return fmt.Errorf("cannot write the page: %w", err)
@@ -130,17 +131,17 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 	plan := bench.Plan{Connections: flags.connections, IdleConnections: flags.idle, Rounds: flags.rounds, Slice: flags.slice,
 		AnyCore: flags.anyCore}
 	switch {
-	case flags.rounds < 1:
-		return plan, &usageError{fmt.Sprintf("--rounds %d is less than one", flags.rounds), "choose at least 1"}
+	case flags.rounds < 1 || flags.rounds > bench.MostRounds:
+		return plan, outOfRange("--rounds", flags.rounds, 1, bench.MostRounds)
 	case flags.slice < bench.ShortestSlice || flags.slice > bench.LongestSlice:
 		return plan, &usageError{fmt.Sprintf("--slice %v is out of range", flags.slice),
 			fmt.Sprintf("choose a time from %v to %v", bench.ShortestSlice, bench.LongestSlice)}
-	case flags.idle < 1:
-		return plan, &usageError{fmt.Sprintf("--idle-connections %d is less than one", flags.idle), "choose at least 1"}
+	case flags.idle < bench.FewestIdleConnections || flags.idle > bench.MostIdleConnections:
+		return plan, outOfRange("--idle-connections", flags.idle, bench.FewestIdleConnections, bench.MostIdleConnections)
 	}
 	for _, n := range flags.connections {
-		if n < 1 {
-			return plan, &usageError{fmt.Sprintf("--connections %d is less than one", n), "choose at least 1"}
+		if n < 1 || n > bench.MostConnections {
+			return plan, outOfRange("--connections", n, 1, bench.MostConnections)
 		}
 	}
 	var err error
@@ -159,12 +160,17 @@ func (flags *benchFlags) plan() (bench.Plan, error) {
 	return plan, nil
 }
 
+func outOfRange(flag string, n, least, most int) error {
+	return &usageError{fmt.Sprintf("%s %d is out of range", flag, n), fmt.Sprintf("choose from %d to %d", least, most)}
+}
+
 // chooseStacks picks stacks and terminators by their names; if none is named, all but stdlib, which is there anyway.
 func (flags *benchFlags) chooseStacks(plan *bench.Plan) error {
-	terminators, err := benchTerminators()
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	terminators := benchTerminators(self)
 	if flags.stacks == nil {
 		plan.Stacks, plan.Terminators = bench.Stacks(), terminators
 		return nil
@@ -186,7 +192,8 @@ func chooseScenarios(wanted []string) ([]bench.Scenario, error) {
 		if !slices.ContainsFunc(all, func(s bench.Scenario) bool { return w == s.Name || w == s.Group }) {
 			return nil, &usageError{
 				fmt.Sprintf("unknown scenario %q", w),
-				"choose from " + strings.Join(names(all, func(s bench.Scenario) string { return s.Name }), ", "),
+				"choose from the groups " + strings.Join(scenarioGroups(all), ", ") + ", or from " +
+					strings.Join(names(all, func(s bench.Scenario) string { return s.Name }), ", "),
 			}
 		}
 	}

@@ -26,7 +26,10 @@ programs run on one thread.
 Scenarios, and groups of them, which "tlsstream bench list" describes:
 %s
 
-Stacks:
+Stacks, which play all scenarios but those of the group terminator; openssl plays some:
+%s
+
+Terminators, which play that group; --stack names them, too:
 %s
 
 Exit status:
@@ -71,7 +74,7 @@ func benchHelp() string {
 		scenarios = append(scenarios, s.Name)
 	}
 	return fmt.Sprintf(benchHelpText, indented(scenarios), indented(names(benchStacks(), benchStackName)),
-		exitStackFailed, exitError, exitInterrupted, benchVersion)
+		indented(names(benchTerminators(""), terminatorName)), exitStackFailed, exitError, exitInterrupted, benchVersion)
 }
 
 // A benchDocument is what --json prints.

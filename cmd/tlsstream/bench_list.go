@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"text/tabwriter"
 
@@ -17,12 +16,8 @@ func benchStacks() []bench.Stack { return append([]bench.Stack{bench.Stdlib()}, 
 
 func benchStackName(s bench.Stack) string { return s.Name }
 
-// benchTerminators are all terminators: this program's first.
-func benchTerminators() ([]bench.Terminator, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+// benchTerminators are all terminators: this program's first, which is the file self.
+func benchTerminators(self string) []bench.Terminator {
 	ours := bench.Terminator{
 		Name: "tlsstream-proxy", About: "tlsstream proxy", Program: self,
 		Command: func(p bench.Place) ([]string, error) {
@@ -30,7 +25,7 @@ func benchTerminators() ([]bench.Terminator, error) {
 			return []string{"proxy", "--listen", listen, "--to", p.Backend, "--cert", p.CertFile, "--key", p.KeyFile}, nil
 		},
 	}
-	return append([]bench.Terminator{ours}, bench.Terminators()...), nil
+	return append([]bench.Terminator{ours}, bench.Terminators()...)
 }
 
 func terminatorName(t bench.Terminator) string { return t.Name }
@@ -53,15 +48,12 @@ func newBenchListCommand() *cobra.Command {
 				fmt.Fprintf(table, "%s\t%s\n", s.Name, s.About)
 			}
 			table.Flush()
-			terminators, err := benchTerminators()
-			if err != nil {
-				return err
-			}
 			fmt.Fprintln(table, "\nTERMINATOR\tWHAT IT IS")
-			for _, t := range terminators {
+			for _, t := range benchTerminators("") {
 				fmt.Fprintf(table, "%s\t%s\n", t.Name, t.About)
 			}
 			table.Flush()
+			fmt.Fprintln(out, "\nTerminators play the scenarios of the group terminator, and stacks all others; --stack names both.")
 			return out.err
 		},
 	}

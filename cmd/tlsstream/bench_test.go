@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +16,7 @@ import (
 func TestBenchDocumentIsAsDocumented(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	args := []string{"bench", "--json", "--rounds", "1", "--slice", "1ms", "--scenario", "handshake-full,idle-handshake",
-		"--idle-connections", "10", "--stack", "tlsstream"}
+		"--idle-connections", "50", "--stack", "tlsstream"}
 	if status := run(t.Context(), args, &stdout, &stderr); status != 0 {
 		t.Fatalf("exit status %d\n%s", status, &stderr)
 	}
@@ -66,7 +67,7 @@ func TestBenchDocumentIsAsDocumented(t *testing.T) {
 	counts := map[string]float64{"client": 1, "client_bytes": 1, "server": 1, "server_bytes": 1}
 	bytes := map[string]float64{"client_heap": 1, "client_stack": 1, "server_heap": 1, "server_stack": 1}
 	handshake := row{Scenario: "handshake-full", Connections: 1, Side: "both", Rounds: 1, Unit: "handshake", Allocations: counts}
-	idle := row{Scenario: "idle-handshake", Connections: 10, Side: "both", Rounds: 1, Unit: "connection", Memory: bytes}
+	idle := row{Scenario: "idle-handshake", Connections: 50, Side: "both", Rounds: 1, Unit: "connection", Memory: bytes}
 	of := func(r row, stack, role string) row {
 		r.Stack, r.Role = stack, role
 		return r
@@ -89,6 +90,43 @@ func TestBenchDocumentIsAsDocumented(t *testing.T) {
 	for _, name := range []string{"goos", "goarch", "go", "cpu", "cores", "load"} {
 		if _, ok := got.Machine[name]; !ok {
 			t.Errorf("machine has no %q", name)
+		}
+	}
+}
+
+// A user who asks for what cannot be is told what can.
+func TestBenchTellsWhatCanBeMeasured(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--stack", "openssl", "--scenario", "idle,handshake-full"}, []string{"error: nothing to measure: none of",
+			"hint: choose from the stacks that play handshake, idle: tlsstream, "}},
+		{[]string{"--stack", "tlsstream", "--scenario", "terminator"}, []string{"error: nothing to measure: ",
+			"hint: choose from the stacks that play terminator: tlsstream-proxy, nginx"}},
+		{[]string{"--scenario", "bulky"}, []string{`unknown scenario "bulky"`, "hint: choose from the groups bulk, one-way, "}},
+		{[]string{"--rounds", "20000"}, []string{"error: --rounds 20000 is out of range", "hint: choose from 1 to 10000"}},
+		{[]string{"--connections", "8,0"}, []string{"error: --connections 0 is out of range"}},
+		{[]string{"--idle-connections", "10"}, []string{"error: --idle-connections 10 is out of range", "hint: choose from 50 to "}},
+	} {
+		var stdout, stderr bytes.Buffer
+		if status := run(t.Context(), append([]string{"bench"}, test.args...), &stdout, &stderr); status != exitError {
+			t.Errorf("%v: exit status %d", test.args, status)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(stderr.String(), want) {
+				t.Errorf("%v: no %q in\n%s", test.args, want, &stderr)
+			}
+		}
+	}
+}
+
+// What can be named is in the help.
+func TestBenchHelpNamesAll(t *testing.T) {
+	help := benchHelp()
+	for _, name := range append(names(benchStacks(), benchStackName), names(benchTerminators(""), terminatorName)...) {
+		if !strings.Contains(help, name) {
+			t.Errorf("no %s in\n%s", name, help)
 		}
 	}
 }

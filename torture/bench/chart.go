@@ -129,7 +129,10 @@ func ratioChart(name string, rows []Row) *chart {
 			from, to := x(row.Ratio.Min), x(row.Ratio.Max)
 			l.Bars = []bar{newBar("spread", from, l.Middle, to-from)}
 			l.Dot = pixels(x(row.Ratio.Median))
-			l.Value = fmt.Sprintf("%.2f (%.2f–%.2f)", row.Ratio.Median, row.Ratio.Min, row.Ratio.Max)
+			l.Value = fmt.Sprintf("%.2f", row.Ratio.Median)
+			if hasBlocks(row.Rounds) {
+				l.Value += fmt.Sprintf(" (%.2f–%.2f)", row.Ratio.Min, row.Ratio.Max)
+			}
 		})
 	for _, at := range ratioTicks {
 		if at > low && at < high {

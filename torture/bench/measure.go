@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // A measurement is one scenario with one number of connections.
@@ -13,6 +15,43 @@ type measurement struct {
 	stock    *pair
 	variants []*pair // the control among them
 	take     func(*pair) (sample, error)
+
+	begun  bool
+	played int // of rounds
+}
+
+// title names it among the measurements of a plan.
+func (m *measurement) title() string {
+	if m.scenario.many {
+		return fmt.Sprintf("%s with %s", m.scenario.Name, counted(m.conns, "connection"))
+	}
+	return m.scenario.Name
+}
+
+// reached says how far an interrupted run has come.
+func reached(measurements []*measurement) (notes []string) {
+	var whole, left []string
+	for _, m := range measurements {
+		what := "round"
+		if m.scenario.kind == idle {
+			what = "stack"
+		}
+		switch {
+		case !m.begun:
+			left = append(left, m.title())
+		case m.played == m.rounds():
+			whole = append(whole, m.title())
+		default: // or it has failed, as its rows say
+			notes = append(notes, fmt.Sprintf("%s came to %d of %s", m.title(), m.played, counted(m.rounds(), what)))
+		}
+	}
+	if whole != nil {
+		notes = slices.Insert(notes, 0, "measured to the end: "+strings.Join(whole, ", "))
+	}
+	if left != nil {
+		notes = append(notes, "not begun: "+strings.Join(left, ", "))
+	}
+	return notes
 }
 
 // rounds is how often progress is called.

@@ -10,11 +10,8 @@ const (
 	// DefaultIdleConnections is enough for what a process has only once to vanish.
 	DefaultIdleConnections = 5000
 
-	// mostIdleConnections is what one port of a server can have from one address: 28,232 by Linux's default.
-	mostIdleConnections = 25_000
-
-	// spareFiles is how many files a process needs besides its connections.
-	spareFiles = 64
+	// MostIdleConnections is what one port of a server can have from one address: 28,232 by Linux's default.
+	MostIdleConnections = 25_000
 )
 
 // runIdle measures each stack in processes of its own, so that what one leaves behind is not the next one's.

@@ -120,3 +120,19 @@ func TestSlicesFollowTheMachine(t *testing.T) {
 		t.Errorf("%d messages", p.count)
 	}
 }
+
+// Who interrupts a run is told what of it there is.
+func TestReachedSaysHowFarEachCame(t *testing.T) {
+	plan := Plan{Rounds: 25, Scenarios: named(t, "bulk-4KiB", "ping-pong-1B", "idle-1MiB"), Stacks: []Stack{slowToy()}}
+	if err := plan.complete(); err != nil {
+		t.Fatal(err)
+	}
+	measurements := plan.measurements()
+	for i, played := range []int{25, 25, 25, 2} {
+		measurements[i].begun, measurements[i].played = true, played
+	}
+	want := []string{"measured to the end: bulk-4KiB with 1 connection, bulk-4KiB with 8 connections, ping-pong-1B", "idle-1MiB came to 2 of 3 stacks"}
+	if diff := cmp.Diff(want, reached(measurements)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -100,7 +100,7 @@ func TestReportSaysThatItIsNoisy(t *testing.T) {
 	if err := report.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	if want := "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in bulk-64KiB with 8 (1.05)."; !strings.Contains(text.String(), want) {
+	if want := "Noisy: the machine was not quiet, and the control is not within 0.03 of 1, in bulk-64KiB with 8 connections (1.05)."; !strings.Contains(text.String(), want) {
 		t.Errorf("no %q in\n%s", want, &text)
 	}
 }
@@ -116,5 +116,31 @@ func TestReportNamesNobody(t *testing.T) {
 	}
 	if strings.Contains(string(document), host) {
 		t.Errorf("the report has this machine's name: %s", document)
+	}
+}
+
+// Few rounds make one block, whose least and greatest are its median. What there is one of is in the singular.
+func TestReportOfOneRound(t *testing.T) {
+	report := example()
+	report.Rounds = 1
+	for i := range report.Rows {
+		report.Rows[i].Connections, report.Rows[i].Rounds = 1, 1
+	}
+	report.Rows[1].Ratio = Spread{0.77, 0.77, 0.77}
+	var text strings.Builder
+	if err := report.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Join(strings.Fields(text.String()), " ")
+	for _, want := range []string{
+		"bulk-64KiB 1 stdlib (control) 0.77 - 1638 MB/s", "bulk-64KiB with 1 connection (0.77)", "greatest block. 1 round. ",
+		"bulk-64KiB, 1 connection, theirs failed after 1 round: ",
+	} {
+		if !strings.Contains(words, want) {
+			t.Errorf("no %q in\n%s", want, &text)
+		}
+	}
+	if page := htmlOf(t, report); strings.Contains(page, "0.77 (") {
+		t.Error("the page has the least and the greatest of one block")
 	}
 }

@@ -52,8 +52,8 @@ func (r *Report) failures() []string {
 	var failures []string
 	for i := range r.Rows {
 		if row := &r.Rows[i]; row.Error != "" {
-			failures = append(failures, fmt.Sprintf("%s, %d connections, %s failed after %d rounds: %s",
-				row.Scenario, row.Connections, row.label(), row.Rounds, row.Error))
+			failures = append(failures, fmt.Sprintf("%s, %s, %s failed after %s: %s",
+				row.Scenario, counted(row.Connections, "connection"), row.label(), counted(row.Rounds, "round"), row.Error))
 		}
 	}
 	return failures
@@ -83,6 +83,8 @@ var tables = []table{
 			ratio, between, cost := "-", "-", "-"
 			if row.Role != Baseline && row.Rounds > 0 {
 				ratio = fmt.Sprintf("%.2f", row.Ratio.Median)
+			}
+			if row.Role != Baseline && hasBlocks(row.Rounds) {
 				between = fmt.Sprintf("%.2f–%.2f", row.Ratio.Min, row.Ratio.Max)
 			}
 			if row.CPURatio.Median > 0 {
@@ -186,11 +188,11 @@ func (r *Report) method() []string {
 	}
 	text := []string{
 		fmt.Sprintf("Each ratio is of a rate to that of stock crypto/tls in the slices before and after, of about %v each: the median of", r.Slice),
-		fmt.Sprintf("blocks of five rounds, with the least and the greatest block. %d rounds. The control is stock crypto/tls measured as the", r.Rounds),
+		fmt.Sprintf("blocks of five rounds, with the least and the greatest block. %s. The control is stock crypto/tls measured as the", counted(r.Rounds, "round")),
 		"others are: what it differs from 1 by is noise, and what a stack differs by less than that is noise too.",
 		"Client and server are processes, " + cores + ", over loopback, with AES-128-GCM;",
 		"their times are user's and system's. The CPU ratio is of both together, and less is cheaper; where other processes take",
-		"their share of the machine it says more than rates do.",
+		"their share of the machine it says more than rates do. Rates are medians of all slices, and do not divide to the ratio.",
 	}
 	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Stack == stdlibProxy }) {
 		text = append(text, "Terminators are compared with a careful proxy on crypto/tls, and the server's time is theirs; client and sink share",
@@ -212,7 +214,7 @@ func (r *Report) remarks() []string {
 	var noisy []string
 	for i := range r.Rows {
 		if row := &r.Rows[i]; row.Role == Control && row.Rounds > 0 && math.Abs(math.Round(100*row.Ratio.Median)-100) > steady {
-			noisy = append(noisy, fmt.Sprintf("%s with %d (%.2f)", row.Scenario, row.Connections, row.Ratio.Median))
+			noisy = append(noisy, fmt.Sprintf("%s with %s (%.2f)", row.Scenario, counted(row.Connections, "connection"), row.Ratio.Median))
 		}
 	}
 	if len(noisy) > 0 {
@@ -225,6 +227,14 @@ func (r *Report) remarks() []string {
 		remarks = append(remarks, "It was interrupted: not all was measured.")
 	}
 	return remarks
+}
+
+// counted writes a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // String is in one line.

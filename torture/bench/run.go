@@ -2,10 +2,10 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deferredtls/deferredtls/ticketdefer/tlstest"
@@ -25,8 +25,8 @@ const (
 	LongestSlice  = 2 * time.Second
 
 	// Bounds of a plan, so that a slip does not run for days or take all of a machine.
-	mostRounds      = 10_000
-	mostConnections = 10_000
+	MostRounds      = 10_000
+	MostConnections = 10_000
 
 	// mostGrowthRounds is one block: making the connections takes longer than that.
 	mostGrowthRounds = 5
@@ -37,8 +37,8 @@ type Plan struct {
 	// Scenarios are what to measure. If nil, all.
 	Scenarios []Scenario
 
-	// Stacks are compared with [Stdlib]. If nil, those of [Stacks]. If Stdlib is among them it is measured as one
-	// more control.
+	// Stacks are compared with [Stdlib]. If nil, those of [Stacks]. Stdlib among them adds nothing, for its control is
+	// there anyway, but that may be measured alone then: how noisy a machine is.
 	Stacks []Stack
 
 	// Terminators are compared with a careful proxy on crypto/tls. If nil, those of [Terminators].
@@ -52,7 +52,8 @@ type Plan struct {
 	Connections []int
 
 	// IdleConnections is how many connections the memory of idle ones is measured with. If zero,
-	// DefaultIdleConnections; fewer if the system does not let a process have as many files open: the report says so.
+	// DefaultIdleConnections; fewer if the system does not let a process have as many files open, but none if that are
+	// fewer than FewestIdleConnections: the report says so.
 	IdleConnections int
 
 	// Growth are the numbers of connections that growth is measured with. If nil, 10, 100, 1,000 and 5,000; fewer where
@@ -106,21 +107,21 @@ func (p *Plan) complete() error {
 		p.Progress = func(int, int) {}
 	}
 	switch {
-	case p.Rounds < 0 || p.Rounds > mostRounds:
-		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, mostRounds)
+	case p.Rounds < 0 || p.Rounds > MostRounds:
+		return fmt.Errorf("bench: Plan.Rounds is %d, want 1 to %d", p.Rounds, MostRounds)
 	case p.Slice < ShortestSlice || p.Slice > LongestSlice:
 		return fmt.Errorf("bench: Plan.Slice is %v, want %v to %v", p.Slice, ShortestSlice, LongestSlice)
-	case p.IdleConnections < 0 || p.IdleConnections > mostIdleConnections:
-		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, mostIdleConnections)
+	case p.IdleConnections < 0 || p.IdleConnections > MostIdleConnections:
+		return fmt.Errorf("bench: Plan.IdleConnections is %d, want 1 to %d", p.IdleConnections, MostIdleConnections)
 	}
 	for _, n := range p.Connections {
-		if n < 1 || n > mostConnections {
-			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, mostConnections)
+		if n < 1 || n > MostConnections {
+			return fmt.Errorf("bench: Plan.Connections has %d, want 1 to %d", n, MostConnections)
 		}
 	}
 	for _, n := range p.Growth {
-		if n < 1 || n > mostConnections {
-			return fmt.Errorf("bench: Plan.Growth has %d, want 1 to %d", n, mostConnections)
+		if n < 1 || n > MostConnections {
+			return fmt.Errorf("bench: Plan.Growth has %d, want 1 to %d", n, MostConnections)
 		}
 	}
 	for _, s := range p.Sides {
@@ -132,7 +133,7 @@ func (p *Plan) complete() error {
 }
 
 // Run measures. If ctx is done before the end, the report has what there is until then, and says so. A variant that
-// fails has a row that says how; an error means that there is no report.
+// fails has a row that says how; an error means that there is no report: a [*NothingError] if nothing can be measured.
 //
 // The endpoints are processes of this program: its main calls [Endpoint].
 func Run(ctx context.Context, plan Plan) (*Report, error) {
@@ -152,8 +153,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	places := newPlaces(dir, plan.AnyCore)
 	measurements := plan.measurements()
 	if len(measurements) == 0 {
-		return nil, errors.New("bench: nothing to measure: none of the stacks can play any of the scenarios")
+		return nil, &NothingError{Why: "none of the stacks can play any of the scenarios"}
 	}
+	report.Notes = append(report.Notes, plan.unplayed()...)
 	if plan.uses(measurements, false) {
 		var skipped []string
 		plan.Stacks, skipped = places.build(plan.Stacks)
@@ -164,8 +166,14 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		plan.Terminators, skipped = places.check(plan.Terminators)
 		report.Notes = append(report.Notes, skipped...)
 	}
-	measurements = plan.measurements() // without what was skipped
-	report.Notes = append(report.Notes, fitFiles(measurements)...)
+	if measurements = plan.measurements(); len(measurements) == 0 { // without what was skipped
+		return nil, &NothingError{Why: strings.Join(report.Notes, "; ")}
+	}
+	measurements, few := fit(measurements, allowFiles)
+	if len(measurements) == 0 {
+		return nil, &NothingError{Why: strings.Join(few, "; "), Files: true}
+	}
+	report.Notes = append(report.Notes, few...)
 	done, total := 0, 0
 	for _, m := range measurements {
 		total += m.rounds()
@@ -175,7 +183,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		if ctx.Err() != nil {
 			break
 		}
+		m.begun = true
 		err := m.play(ctx, places, func() {
+			m.played++
 			done++
 			plan.Progress(done, total)
 		})
@@ -185,7 +195,9 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 		}
 		report.add(m, err)
 	}
-	report.Interrupted = ctx.Err() != nil
+	if report.Interrupted = ctx.Err() != nil; report.Interrupted {
+		report.Notes = append(report.Notes, reached(measurements)...)
+	}
 	report.Elapsed = time.Since(began)
 	return report, nil
 }
@@ -196,24 +208,6 @@ func (m *measurement) play(ctx context.Context, places *places, progress func())
 	}
 	// The processes are the measurement's own, so that it does not inherit another's heap.
 	return places.with(append([]*pair{m.stock}, m.variants...), func() error { return m.run(ctx, progress) })
-}
-
-// fitFiles raises the limit of open files for what the measurements need, and makes those smaller that do not fit.
-func fitFiles(measurements []*measurement) (notes []string) {
-	for _, m := range measurements {
-		lanes := 1
-		if m.scenario.kind != idle {
-			lanes += len(m.variants)
-		}
-		need := m.conns*lanes + spareFiles
-		if got := allowFiles(need); got < need {
-			conns := max(1, (got-spareFiles)/lanes)
-			notes = append(notes, fmt.Sprintf("%s has %d connections in place of %d: a process may have %d files open",
-				m.scenario.Name, conns, m.conns, got))
-			m.conns = conns
-		}
-	}
-	return notes
 }
 
 func (p *Plan) measurements() []*measurement {
@@ -230,7 +224,7 @@ func (p *Plan) measurements() []*measurement {
 		}
 		for _, conns := range connections {
 			stock, variants := p.pairs(&p.Scenarios[i])
-			if len(variants) == 1 {
+			if len(variants) == 1 && (p.Scenarios[i].Terminated || !p.controls()) {
 				continue // the control alone
 			}
 			m := &measurement{plan: p, scenario: &p.Scenarios[i], conns: conns, stock: stock, variants: variants}
@@ -241,9 +235,14 @@ func (p *Plan) measurements() []*measurement {
 	return all
 }
 
+// controls reports whether the control is wanted though nothing else is measured, which shows how noisy the machine is.
+func (p *Plan) controls() bool {
+	return slices.ContainsFunc(p.Stacks, func(s Stack) bool { return s.Name == Stdlib().Name })
+}
+
 // uses reports whether stacks, or terminators, have a part in measurements.
 func (p *Plan) uses(measurements []*measurement, terminated bool) bool {
-	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.terminated == terminated })
+	return slices.ContainsFunc(measurements, func(m *measurement) bool { return m.scenario.Terminated == terminated })
 }
 
 // pairs returns the baseline, and the control with the variants that can play a scenario.
@@ -261,7 +260,7 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 		}
 		return v
 	}
-	if scenario.terminated {
+	if scenario.Terminated {
 		front := func(role Role, t Terminator) *pair {
 			v := add(role, Both, Stdlib().Name)
 			v.name, v.serverStack, v.terminator = t.Name, plain().Name, &t
@@ -277,10 +276,9 @@ func (p *Plan) pairs(scenario *Scenario) (stock *pair, variants []*pair) {
 	variants = append(variants, add(Control, Both, Stdlib().Name))
 	for _, s := range p.Stacks {
 		if s.Name == Stdlib().Name {
-			variants = append(variants, add(Control, Both, s.Name))
-			continue
+			continue // the control is there anyway
 		}
-		if !s.plays(scenario.kind) || scenario.growth && s.build != nil {
+		if !s.Plays(scenario) {
 			continue
 		}
 		for _, side := range p.Sides {

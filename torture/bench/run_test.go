@@ -54,7 +54,7 @@ func (r *Report) row(t *testing.T, role Role, stack string) *Row {
 	return found
 }
 
-// What takes a quarter longer has 0.8 of the rate, and what is the same has the same. Other tests run at the same time:
+// What takes a quarter longer has a lower rate and takes more processor time than what is the same. Other tests run at the same time:
 // a run counts only if its control is steady, and one that counts and shows it is enough.
 func TestRatioShowsWhatIsSlower(t *testing.T) {
 	const attempts, enough = 8, 4
@@ -72,7 +72,9 @@ func TestRatioShowsWhatIsSlower(t *testing.T) {
 			continue
 		}
 		counted++
-		if slow.Ratio.Median > 0.7 && slow.Ratio.Median < 0.9 && slow.CPURatio.Median > 1.05 {
+		// Where the machine is busy, waiting for one's turn hides the slowness from the rate, but not from the
+		// processor time.
+		if slow.Ratio.Median > 0.6 && slow.Ratio.Median < control.Ratio.Median && slow.CPURatio.Median > control.CPURatio.Median+0.05 {
 			return
 		}
 	}
@@ -171,7 +173,7 @@ func TestInterruptedRunHasWhatThereIs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	report, err := Run(ctx, Plan{
-		Scenarios: named(t, "ping-pong-1B", "ping-pong-64B"), Rounds: 100, Slice: time.Millisecond,
+		Scenarios: named(t, "ping-pong-1B", "ping-pong-64B"), Stacks: []Stack{slowToy()}, Rounds: 100, Slice: time.Millisecond,
 		Progress: func(done, total int) {
 			if total != 200 {
 				t.Errorf("%d of %d rounds", done, total)
@@ -186,6 +188,9 @@ func TestInterruptedRunHasWhatThereIs(t *testing.T) {
 	}
 	if !report.Interrupted {
 		t.Error("not interrupted")
+	}
+	if diff := cmp.Diff([]string{"ping-pong-1B came to 2 of 100 rounds", "not begun: ping-pong-64B"}, report.Notes); diff != "" {
+		t.Errorf("notes: -want +got:\n%s", diff)
 	}
 	for _, row := range report.Rows {
 		if row.Scenario != "ping-pong-1B" || row.Error != "" || row.Rounds != 2 {
@@ -221,11 +226,11 @@ func TestPlanIsChecked(t *testing.T) {
 		want string
 	}{
 		{Plan{Rounds: -1}, "Plan.Rounds is -1"},
-		{Plan{Rounds: mostRounds + 1}, "Plan.Rounds is 10001"},
+		{Plan{Rounds: MostRounds + 1}, "Plan.Rounds is 10001"},
 		{Plan{Slice: time.Microsecond}, "Plan.Slice is 1µs"},
 		{Plan{Slice: time.Hour}, "Plan.Slice is 1h"},
 		{Plan{Connections: []int{0}}, "Plan.Connections has 0"},
-		{Plan{Connections: []int{1, mostConnections + 1}}, "Plan.Connections has 10001"},
+		{Plan{Connections: []int{1, MostConnections + 1}}, "Plan.Connections has 10001"},
 		{Plan{Growth: []int{10, 0}}, "Plan.Growth has 0"},
 		{Plan{IdleConnections: -1}, "Plan.IdleConnections is -1"},
 		{Plan{Scenarios: named(t, "idle-1MiB"), Stacks: []Stack{openssl()}}, "nothing to measure"},
@@ -233,6 +238,17 @@ func TestPlanIsChecked(t *testing.T) {
 	} {
 		if _, err := Run(t.Context(), test.plan); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v, want %q", test.plan, err, test.want)
+		}
+	}
+}
+
+// The baseline and its control are there anyway: alone if nothing else is asked for.
+func TestStdlibIsMeasuredOnce(t *testing.T) {
+	for _, stacks := range [][]Stack{{Stdlib()}, {Stdlib(), slowToy()}} {
+		report := mustRun(t, Plan{Scenarios: named(t, "ping-pong-1B"), Stacks: stacks, Rounds: 1, Slice: time.Millisecond})
+		report.row(t, Control, "stdlib")
+		if got, want := len(report.Rows), 1+len(stacks); got != want {
+			t.Errorf("%d rows, want %d", got, want)
 		}
 	}
 }

@@ -16,13 +16,14 @@ type Scenario struct {
 	// Unit is what rates count and what processor time is told for.
 	Unit string
 
+	// Terminated says that the server is plain, behind a [Terminator]. No [Stack] plays it.
+	Terminated bool
+
 	kind kind
 	size int // bytes of a message
 	many bool
 
 	growth bool // measured with Plan.Growth connections
-
-	terminated bool // the server is plain, behind a Terminator
 }
 
 const (
@@ -50,7 +51,7 @@ func Scenarios() []Scenario {
 	add(Scenario{Group: "ping-pong", About: "a message there and back, one at a time",
 		Unit: "round trip", kind: pingPong}, 1, 64, 1<<10, 4<<10)
 	add(Scenario{Group: "terminator", About: "as bulk, through a TLS terminator to a plain sink; the server's time is the terminator's",
-		Unit: bulkUnit, kind: oneWay, many: true, terminated: true}, 16<<10, 64<<10)
+		Unit: bulkUnit, kind: oneWay, many: true, Terminated: true}, 16<<10, 64<<10)
 	return append(all,
 		Scenario{Name: "handshake-full", Group: "handshake", Unit: "handshake", kind: handshakeFull,
 			About: "connect, handshake, a byte from the server, which brings the ticket, and close, one at a time"},

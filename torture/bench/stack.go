@@ -27,8 +27,10 @@ type Stack struct {
 	kinds []kind
 }
 
-// plays reports whether the stack can play a kind.
-func (s *Stack) plays(k kind) bool { return s.build == nil || slices.Contains(s.kinds, k) }
+// Plays reports whether the stack can play a scenario. No stack plays one that is for terminators.
+func (s *Stack) Plays(scenario *Scenario) bool {
+	return !scenario.Terminated && (s.build == nil || !scenario.growth && slices.Contains(s.kinds, scenario.kind))
+}
 
 // Stdlib returns stock crypto/tls, which everything is compared with.
 func Stdlib() Stack {

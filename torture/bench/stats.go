@@ -13,6 +13,9 @@ type Spread struct {
 	Max    float64 `json:"max"`
 }
 
+// hasBlocks reports whether so many rounds make several blocks: the least and the greatest of one say nothing.
+func hasBlocks(rounds int) bool { return rounds >= 2*blockRounds }
+
 // spread makes blocks of five rounds, in order. What is left over makes the blocks longer: fewer than five rounds are
 // one block.
 func spread(rounds []float64) Spread {
