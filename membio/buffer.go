@@ -86,8 +86,8 @@ func (c *chunk) free() {
 }
 
 // Buffer is a first-in, first-out queue of bytes with a limit, kept in chunks
-// of 16 KiB, and 128 bytes for what is less, from pools that all buffers share. The zero value is an empty
-// buffer, ready to use. An empty buffer holds no memory: a chunk goes back to
+// of 16 KiB, and 128 bytes for what is less, from pools that all buffers share.
+// The zero value is an empty buffer, ready to use. An empty buffer holds no memory: a chunk goes back to
 // the pool when its last byte is consumed. Chunks are not wiped, so a Buffer
 // is for ciphertext, not for keys.
 //
