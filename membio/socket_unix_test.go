@@ -138,25 +138,6 @@ func TestReadToHoldsNoMemoryWhileItWaits(t *testing.T) {
 	}
 }
 
-// TestMoreIsHeldBackAndPushed: a write of many records is then one for the network.
-func TestMoreIsHeldBackAndPushed(t *testing.T) {
-	a, b := tcpPair(t)
-	s := SocketOf(a)
-	if !s.Gathers() {
-		t.Skip("this system sends each write at once")
-	}
-	const n = 10
-	for i := range n {
-		if k, err := s.TryWrite(pattern(100), i < n-1); k != 100 || err != nil {
-			t.Fatal(k, err)
-		}
-	}
-	got := make([]byte, 2*n*100)
-	if k, err := b.Read(got); k != n*100 || err != nil {
-		t.Errorf("the peer read %d bytes at once, want all of %d: %v", k, n*100, err)
-	}
-}
-
 func TestNoSocketBehindAWrapper(t *testing.T) {
 	a, _ := tcpPair(t)
 	if SocketOf(struct{ *net.TCPConn }{a}) != nil {

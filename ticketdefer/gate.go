@@ -204,6 +204,9 @@ func (g *Gate) pass(p []byte) bool {
 func (g *Gate) Filter(due [][]byte, p []byte) ([][]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.PassLocked(p) {
+		return append(due, p), nil
+	}
 	return g.FilterLocked(due, p)
 }
 

@@ -80,6 +80,28 @@ func TestTurnAlertTakesTheHeldAlong(t *testing.T) {
 	}
 }
 
+// Who says that close_notify comes next need not have a key made ready for it.
+func TestExpectedCloseNotifyIsNotOpened(t *testing.T) {
+	for _, expected := range []bool{false, true} {
+		forEachGate(t, func(t *testing.T, s *stack) {
+			s.handshake()
+			s.data([]byte("data"), 0)
+			if s.gate.inner.aead != nil {
+				t.Fatal("the key is ready for nothing")
+			}
+			if expected {
+				s.gate.ExpectCloseNotify()
+			}
+			due, err := s.gate.Filter(nil, s.app.Seal(nil, recordAlert, []byte{alertLevelWarning, alertCloseNotify}))
+			if err != nil || len(due) != 1 {
+				t.Fatal(len(due), err)
+			}
+			mustEqual(t, "key made", !expected, s.gate.inner.aead != nil)
+			mustEqual(t, "closed", true, s.gate.Closed())
+		})
+	}
+}
+
 // Five bytes of application data make a record of a KeyUpdate's length, two
 // bytes one of an alert's. They must go out at once.
 func TestTurnDataOfTellingLengthIsData(t *testing.T) {

@@ -2,7 +2,6 @@ package tlsstream_test
 
 import (
 	"net"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -52,9 +51,7 @@ func TestOwnRecordsWaitWithoutABufferBehindAFastClient(t *testing.T) {
 			calls.Go(func() { server.Read(make([]byte, 1)) })
 			conns = append(conns, client, server)
 		}
-		for range 100 * n {
-			runtime.Gosched() // they wait by now, or this test sees less than there is
-		}
+		awaitGoroutines(t, "internal/poll.(*pollDesc).waitRead", n)
 		return func() {
 			for _, c := range conns {
 				c.NetConn().Close()

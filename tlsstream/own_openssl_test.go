@@ -130,8 +130,10 @@ func talkToOpenSSL(t *testing.T, tool *opensslTool, conn *tlsstream.Conn, suite,
 		case 'K': // s_server does not say that it has done it
 			asked++
 			tool.say(t, "K")
-			for conn.Stats().KeyUpdates < asked && conn.Err() == nil {
-				time.Sleep(time.Millisecond)
+			for deadline := time.Now().Add(20 * time.Second); conn.Stats().KeyUpdates < asked && conn.Err() == nil; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("s_server has not asked for keys")
+				}
 			}
 		case 'k':
 			tool.say(t, "k")
